@@ -1,0 +1,38 @@
+# The only commands one needs. Every target works on a fresh clone: .venv is built when it is missing.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: try run test check format bench migrate install screenshot
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+try: install          ## local Discord + bot; prints the page's address
+	$(BIN)/limner try
+
+run: install          ## the bot on the real Discord (LIMNER_DISCORD_TOKEN)
+	$(BIN)/limner run
+
+test: install         ## every test that this machine can run
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+
+check: install        ## format, lint, types, import floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_documentation.py
+
+format: install       ## rewrite the files as ruff wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install        ## benchmarks; the last line of each is JSON
+	for f in benchmarks/[a-z]*.py; do $(BIN)/python $$f || exit 1; done
+
+migrate: install      ## bring the database up to date
+	$(BIN)/limner db migrate

@@ -1,0 +1,55 @@
+"""The one door to whatever draws: in this process, or elsewhere. Torch-free; implementations live in `backends/`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from generation.events import Event
+from generation.recipe import Lane, Recipe, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What the front end needs to know of a checkpoint before it may promise anything.
+
+    `native_size` is the side in pixels of the square the model was trained on; `digest` identifies the weights (hex,
+    for reproducibility); `schedulers` are the names that `Recipe.scheduler` may take.
+    """
+
+    source: str
+    digest: str
+    native_size: int
+    default_steps: int
+    max_steps: int
+    default_guidance_scale: float
+    tasks: frozenset[Task]
+    schedulers: tuple[str, ...]
+
+
+class Backend(Protocol):
+    """Draws recipes. All methods are called from one asyncio loop."""
+
+    async def load(self, source: str) -> ModelInfo:
+        """Make the checkpoint ready and describe it. Raises UnknownModel. Idempotent."""
+        ...
+
+    def capacity(self) -> int:
+        """How many more requests `submit` takes right now; 0 when full."""
+        ...
+
+    def submit(self, request_id: str, recipe: Recipe, lane: Lane) -> AsyncIterator[Event]:
+        """Queue the recipe; yields Started?, StepFinished*, then exactly one of Finished or Failed.
+
+        Raises EngineBusy or EngineStopped from the first iteration; never raises afterwards. Closing the iterator cancels.
+        """
+        ...
+
+    def cancel(self, request_id: str) -> bool:
+        """Stop at the next step; the iterator then yields Failed(Cancelled). False when the request isn't known."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop the engine; running requests yield Failed(EngineStopped)."""
+        ...
