@@ -1,0 +1,1 @@
+"""Implementations of `generation.backend.Backend`. Importing this package costs no torch; `local` does."""
