@@ -1,0 +1,127 @@
+"""The Discord client: logs in, registers commands and buttons, routes what nothing else answers, closes in order.
+
+Knows where Discord is (the two URLs) and who may use the bot. Knows nothing of prompts, prices or pixels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import discord
+import yarl
+from discord import app_commands
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from bot.commands import register
+from bot.components.buttons import BUTTONS
+from bot.components.custom_id import decode
+from bot.config import Settings
+from bot.delivery.deletion import delete_result
+from bot.errors import NotServed, StaleComponent, answer
+from bot.service.catalogue import Catalogue
+from bot.service.dispatcher import Dispatcher
+from bot.service.studio import Studio
+
+log = logging.getLogger(__name__)
+
+DELETE_EMOJI = "❌"
+
+
+def point_discord_at(settings: Settings) -> None:
+    """Send every request of discord.py where the settings say: Discord, a proxy, or a local stand-in.
+
+    Both are class attributes of discord.py, read when a request or connection is made, hence global to the process.
+    """
+    Route.BASE = str(settings.discord_api_url).rstrip("/")
+    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(str(settings.discord_gateway_url))
+
+
+class Tree(app_commands.CommandTree["Limner"]):
+    """Slash commands and message menus; one error handler; only in guilds that the bot serves."""
+
+    async def interaction_check(self, interaction: discord.Interaction[Limner]) -> bool:
+        if interaction.client.settings.serves(interaction.guild_id):
+            return True
+        if interaction.type is discord.InteractionType.application_command:
+            await answer(interaction, NotServed())
+        return False
+
+    async def on_error(self, interaction: discord.Interaction[Limner], error: app_commands.AppCommandError, /) -> None:
+        await answer(interaction, error)
+
+
+class Limner(discord.Client):
+    """`dispatcher` is set by the composition root before login: its delivery needs this client."""
+
+    dispatcher: Dispatcher
+
+    def __init__(self, settings: Settings, studio: Studio, catalogue: Catalogue) -> None:
+        super().__init__(
+            intents=discord.Intents(guilds=True, guild_reactions=True),
+            allowed_mentions=discord.AllowedMentions.none(),
+            max_messages=None,
+            chunk_guilds_at_startup=False,
+        )
+        self.settings = settings
+        self.studio = studio
+        self.catalogue = catalogue
+        self.tree = Tree(
+            self,
+            allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=False, private_channel=False),
+            allowed_installs=app_commands.AppInstallationType(guild=True, user=False),
+        )
+        register(self.tree)
+        self._work: asyncio.Task[None] | None = None
+
+    async def setup_hook(self) -> None:
+        """Runs after login and before the gateway connects, so that no press arrives before its button is known."""
+        self.add_dynamic_items(*BUTTONS)
+        commands = await self.tree.sync()
+        log.info("%d commands registered", len(commands))
+        self._work = asyncio.create_task(self._recover_and_run(), name="dispatcher")
+
+    async def _recover_and_run(self) -> None:
+        try:
+            await self.dispatcher.recover()
+            await self.dispatcher.run()
+        except Exception:
+            # Without a dispatcher the bot would accept jobs that nobody draws: stop, and let the supervisor restart us.
+            log.critical("the dispatcher stopped; shutting down", exc_info=True)
+            await self.close()
+            raise
+
+    async def on_ready(self) -> None:
+        log.info("ready as %s in %d guild(s)", self.user, len(self.guilds))
+
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        """Answer what no button and no form of this process will: components of other versions, orphaned modals."""
+        data = interaction.data or {}
+        if interaction.type is discord.InteractionType.modal_submit:
+            await answer(interaction, StaleComponent())
+        elif interaction.type is discord.InteractionType.component and not _is_ours(str(data.get("custom_id", ""))):
+            await answer(interaction, StaleComponent())
+
+    async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
+        """❌ by its owner deletes a result."""
+        if str(payload.emoji) == DELETE_EMOJI and self.settings.serves(payload.guild_id):
+            await delete_result(self, payload.channel_id, payload.message_id, payload.user_id)
+
+    async def close(self) -> None:
+        """Stop taking work first, then leave Discord. Running jobs stay RUNNING in their rows: the next start takes them up."""
+        work, self._work = self._work, None
+        if work is not None and work is not asyncio.current_task():
+            await self.dispatcher.aclose()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        await super().close()
+
+
+def _is_ours(custom_id: str) -> bool:
+    try:
+        decode(custom_id)
+    except ValueError:
+        return False
+    return True

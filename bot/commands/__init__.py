@@ -1,0 +1,24 @@
+"""Slash commands and message menus: thin. Each parses, calls the service, replies. One file per command or group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from discord import app_commands
+
+from bot.commands.account import info
+from bot.commands.admin import Admin
+from bot.commands.imagine import imagine
+from bot.commands.inpaint import inpaint
+from bot.commands.menu import cancel_job
+from bot.commands.vary import vary
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+
+def register(tree: app_commands.CommandTree[Limner]) -> None:
+    """Add every command to the tree. A new command is one import above and one line here."""
+    for command in (imagine, vary, inpaint, info, cancel_job):
+        tree.add_command(command)
+    tree.add_command(Admin())

@@ -1,0 +1,138 @@
+"""From an interaction to accepted jobs: the same few steps for commands and buttons.
+
+Check what Discord lets us do here, submit the order, put up a waiting message for each job and tell the studio its id: only
+then may a job be claimed. Whatever goes wrong before that leaves nothing charged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import discord
+
+from bot.components.views import waiting_view
+from bot.delivery.channel import job_text
+from bot.delivery.render import waiting
+from bot.errors import MissingPermissions, NotServed
+from bot.prompt.parser import ImaginePrompt
+from bot.service.actions import JobAction
+from bot.service.errors import InvalidImage
+from bot.service.limits import MAX_INPUT_BYTES
+from bot.service.studio import Order, Ticket
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+log = logging.getLogger(__name__)
+
+# Discord drops an interaction that has no answer after 3 s; the rest is for the way there and back.
+ANSWER_WITHIN_S = 1.5
+
+NEEDED = discord.Permissions(
+    view_channel=True, send_messages=True, attach_files=True, embed_links=True, read_message_history=True
+)
+
+
+def order_from(
+    interaction: discord.Interaction[Limner],
+    action: JobAction,
+    *,
+    prompt: ImaginePrompt | None = None,
+    parent_id: str | None = None,
+    index: int = 0,
+    image: bytes | None = None,
+    mask: bytes | None = None,
+) -> Order:
+    """An order in the service's words. Raises NotServed or MissingPermissions before anything is written."""
+    if interaction.guild_id is None or interaction.channel_id is None:
+        raise NotServed
+    _require_permissions(interaction)
+    return Order(
+        interaction_id=interaction.id,
+        application_id=interaction.application_id,
+        interaction_token=interaction.token,
+        guild_id=interaction.guild_id,
+        channel_id=interaction.channel_id,
+        member_id=interaction.user.id,
+        action=action,
+        prompt=prompt,
+        parent_id=parent_id,
+        index=index,
+        image=image,
+        mask=mask,
+    )
+
+
+def _require_permissions(interaction: discord.Interaction[Limner]) -> None:
+    needed = NEEDED
+    if isinstance(interaction.channel, discord.Thread):
+        needed = NEEDED | discord.Permissions(send_messages_in_threads=True)
+        needed.send_messages = False
+    missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
+    if missing:
+        names = ", ".join(name.replace("_", " ").title() for name in missing)
+        raise MissingPermissions(f"The bot needs these permissions in this channel: {names}. Ask an admin to grant them.")
+
+
+async def defer_privately(interaction: discord.Interaction[Limner]) -> None:
+    """Buy time for downloads. Ephemeral, because a public deferral can't turn into a private refusal."""
+    await interaction.response.defer(ephemeral=True, thinking=True)
+
+
+async def download(attachment: discord.Attachment, what: str) -> bytes:
+    """The bytes of a slash command's attachment. Raises InvalidImage when it is too large or gone."""
+    if attachment.size > MAX_INPUT_BYTES:
+        raise InvalidImage(f"The {what} is larger than {MAX_INPUT_BYTES // 2**20} MiB. Send a smaller file.")
+    try:
+        return await attachment.read()
+    except discord.HTTPException as error:
+        raise InvalidImage(f"The {what} could not be downloaded from Discord. Send it again.") from error
+
+
+async def accept(interaction: discord.Interaction[Limner], order: Order) -> None:
+    """Submit the order and post the waiting messages. Raises what `Studio.submit` raises, with nothing charged."""
+    studio = interaction.client.studio
+    submission = asyncio.ensure_future(studio.submit(order))
+    if not interaction.response.is_done():
+        await asyncio.wait({submission}, timeout=ANSWER_WITHIN_S)
+        if not submission.done():
+            await defer_privately(interaction)
+    tickets = await submission
+    for ticket in tickets:
+        try:
+            message_id = await _post_waiting(interaction, ticket)
+        except (discord.HTTPException, OSError) as error:
+            log.warning("job %s: its waiting message could not be posted: %s", ticket.job.id, error)
+            await studio.abandon(ticket.job.id, "its waiting message could not be posted")
+            continue
+        await studio.set_message(ticket.job.id, message_id)
+        interaction.client.dispatcher.wake()
+    await _close_deferral(interaction)
+
+
+async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:
+    """Post one waiting message and return its id.
+
+    The answer to the interaction serves the first job; the rest, and all after a private deferral, are ordinary messages.
+    """
+    text = waiting(job_text(ticket.job), place=ticket.place, eta_s=ticket.eta_s)
+    view = waiting_view(ticket.job.id)
+    if not interaction.response.is_done():
+        response = await interaction.response.send_message(text, view=view)
+        if response.message_id is None:
+            return (await interaction.original_response()).id
+        return response.message_id
+    channel = interaction.client.get_partial_messageable(ticket.job.channel_id, guild_id=ticket.job.guild_id)
+    return (await channel.send(text, view=view)).id
+
+
+async def _close_deferral(interaction: discord.Interaction[Limner]) -> None:
+    """Take away the private "thinking" message once the public one is up."""
+    if interaction.response.type is not discord.InteractionResponseType.deferred_channel_message:
+        return
+    try:
+        await interaction.delete_original_response()
+    except discord.HTTPException as error:
+        log.info("interaction %s: its private deferral could not be removed: %s", interaction.id, error)
