@@ -1,0 +1,1 @@
+"""Rows: members, jobs, pictures, the ledger. Knows no Discord, no generation, no prices."""

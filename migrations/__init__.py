@@ -1,0 +1,1 @@
+"""The schema's history. Knows db.models only to compare with it."""
