@@ -1,0 +1,196 @@
+"""The tick: which requests run, which of their denoiser calls become one forward, who gets what back.
+
+Knows requests, fibers and forwards; knows neither diffusers nor asyncio. One thread owns an engine; only `adopt` and
+`release` may come from another one.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from generation.engine.batching import FAMILIES, Denoiser, ForwardCall, run_merged
+from generation.engine.hub import Fiber, Hub, forget_frames
+from generation.engine.request import Request, Status
+from generation.engine.stopwatch import Stopwatch
+from generation.errors import Cancelled, EngineStopped
+
+log = logging.getLogger(__name__)
+
+
+class _Answer:
+    """What came back for a parked call: a result to resume with, or an error to throw."""
+
+    __slots__ = ("error", "result")
+
+    def __init__(self, result: Any = None, error: BaseException | None = None) -> None:
+        self.result = result
+        self.error = error
+
+
+class Engine:
+    """Step-level continuous batching.
+
+    `adopt` a denoiser once, `submit` requests, call `step` for as long as it returns True.
+    forwards: how many forwards ran so far, and `merged_calls` how many calls they carried; their ratio is the gain.
+    """
+
+    def __init__(self) -> None:
+        self.forwards = 0
+        self.merged_calls = 0
+        self._hub = Hub()
+        self._waiting: list[Request] = []
+        self._running: dict[Request, Fiber] = {}
+        self._answers: dict[Request, _Answer] = {}
+        self._arrivals = 0
+
+    # -- denoisers ---------------------------------------------------------------------------------------------------
+
+    def adopt(self, module: torch.nn.Module, *, mergeable: bool = True) -> Denoiser:
+        """Make the module's calls park when they come from a request. Patches the instance, after any hooks it has.
+
+        A class that `FAMILIES` doesn't list, or `mergeable=False`, runs every call alone.
+        """
+        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None)
+
+        @functools.wraps(denoiser.forward)  # pipelines look at the signature
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return self._hub.park(ForwardCall(denoiser, args, kwargs))
+
+        module.forward = forward
+        return denoiser
+
+    def release(self, denoiser: Denoiser) -> None:
+        """Undo `adopt`."""
+        if denoiser.was_patched:
+            denoiser.module.forward = denoiser.forward
+        else:
+            del denoiser.module.forward
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """Queue the request. Its `on_end` will be called exactly once."""
+        self._arrivals += 1
+        request.arrival = self._arrivals
+        self._waiting.append(request)
+        self._waiting.sort(key=lambda waiting: waiting.rank)
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._waiting or self._running)
+
+    @torch.no_grad()
+    def step(self) -> bool:
+        """One tick; False when nothing is left to do.
+
+        Gradients are off from the first statement to the last: grad mode belongs to the thread, so a pipeline that
+        leaves its own `no_grad` block would otherwise switch them on for the others that are parked inside theirs.
+        """
+        self._stop_cancelled()
+        self._resume()
+        self._admit()
+        calls = self._choose()
+        if calls:
+            self._forward(calls)
+        return self.busy
+
+    @torch.no_grad()
+    def stop(self, reason: str) -> None:
+        """End every request with EngineStopped. Their `finally` blocks run."""
+        for request in [*self._waiting, *self._running]:
+            self._end(request, EngineStopped(reason))
+            self._running.pop(request, None)  # even if its pipeline swallowed the error and asked for another step
+            request.end(None, EngineStopped(reason))
+
+    # -- the parts of a tick -----------------------------------------------------------------------------------------
+
+    def _stop_cancelled(self) -> None:
+        for request in [*self._waiting, *self._running]:
+            if request.cancelled:
+                self._end(request, Cancelled("The job was cancelled."))
+
+    def _resume(self) -> None:
+        """Let every answered request do its scheduler step and park at its next call."""
+        answers, self._answers = self._answers, {}
+        for request in sorted(answers, key=lambda answered: answered.rank):
+            answer, fiber = answers.pop(request), self._running[request]
+            if answer.error is not None:
+                self._hub.throw(fiber, answer.error)
+            else:
+                self._hub.resume(fiber, answer.result)
+            self._collect(request, fiber)
+
+    def _admit(self) -> None:
+        """Start waiting requests. Beside running ones only one per tick: encoding a prompt holds up all of them."""
+        count = 1 if self._running else len(self._waiting)
+        for request in self._waiting[:count]:
+            self._waiting.remove(request)
+            assert request.body is not None
+            request.status = Status.RUNNING
+            fiber = self._running[request] = self._hub.start(request.body)
+            self._collect(request, fiber)
+
+    def _choose(self) -> list[tuple[Request, ForwardCall]]:
+        """The first request by lane and age, with everything that can ride along, in the same order."""
+        parked = sorted(self._running.items(), key=lambda item: item[0].rank)
+        if not parked:
+            return []
+        first = parked[0][1].call
+        return [
+            (request, fiber.call)
+            for request, fiber in parked
+            if fiber.call is first or (first.signature is not None and fiber.call.signature == first.signature)
+        ]
+
+    def _forward(self, group: Sequence[tuple[Request, ForwardCall]]) -> None:
+        """Run the group as one; if that fails, run its calls one by one, so that only the guilty one gets the error."""
+        for request, _ in group:
+            request.start()
+        watch = Stopwatch(group[0][1].denoiser.module)
+        try:
+            outputs = run_merged([call for _, call in group])
+        except Exception as error:
+            self._fail(group, error)
+            return
+        watch.stop()
+        self.forwards += 1
+        self.merged_calls += len(group)
+        rows = sum(call.rows for _, call in group)
+        for (request, call), output in zip(group, outputs, strict=True):
+            request.laps.append((watch, call.rows / rows))
+            self._answers[request] = _Answer(output)
+
+    def _fail(self, group: Sequence[tuple[Request, ForwardCall]], error: Exception) -> None:
+        log.warning("a forward of %d calls failed:\n%s", len(group), "".join(traceback.format_exception(error)))
+        forget_frames(error)
+        if len(group) == 1:
+            self._answers[group[0][0]] = _Answer(error=error)
+            return
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+        for member in group:
+            self._forward([member])
+
+    def _collect(self, request: Request, fiber: Fiber) -> None:
+        """Report the request's end if its fiber has ended."""
+        if fiber.dead:
+            self._running.pop(request, None)
+            request.end(fiber.result, fiber.error)
+
+    def _end(self, request: Request, error: BaseException) -> None:
+        """Throw `error` into the request, wherever it is, and let it go."""
+        self._answers.pop(request, None)
+        fiber = self._running.get(request)
+        if fiber is None:
+            self._waiting.remove(request)
+            request.end(None, error)
+            return
+        self._hub.throw(fiber, error)
+        self._collect(request, fiber)

@@ -1,0 +1,76 @@
+"""A recipe inside the engine: where it stands, how far it is, what it cost. Knows no greenlets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from generation.engine.stopwatch import Stopwatch
+from generation.recipe import Lane
+
+LANES = tuple(Lane)  # best first
+
+
+class Status(StrEnum):
+    """WAITING -> RUNNING -> DONE. A request that is cancelled while it waits goes straight to DONE."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Request:
+    """One recipe on its way through the engine.
+
+    body: runs in the request's greenlet and returns what the request is for (latents, for a pipeline call).
+    on_start: called on the engine's thread before the first forward that carries the request.
+    on_end(result, error): called there exactly once; `error` is None or why there is no result.
+    count_steps: the number of steps, once the pipeline has prepared them (image-to-image runs fewer than asked for).
+    steps_done: set by the body as steps end. cancelled: may be set from any thread; obeyed at the next step.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        lane: Lane,
+        body: Callable[[], Any],
+        *,
+        on_end: Callable[[Any, BaseException | None], None],
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.id = request_id
+        self.lane = lane
+        self.body: Callable[[], Any] | None = body
+        self.on_start = on_start
+        self.on_end = on_end
+        self.count_steps: Callable[[], int] = lambda: 0
+        self.status = Status.WAITING
+        self.steps_done = 0
+        self.total_steps = 0
+        self.cancelled = False
+        self.started = False
+        self.laps: list[tuple[Stopwatch, float]] = []
+        self.arrival = 0
+
+    def device_s(self) -> float:
+        """The request's share of the device time of its forwards, by rows. Waits for the device."""
+        return sum(watch.seconds() * share for watch, share in self.laps)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Smaller goes first: the lane, then the age."""
+        return (LANES.index(self.lane), self.arrival)
+
+    def start(self) -> None:
+        """Report the beginning, once, now that the pipeline knows its steps."""
+        if not self.started:
+            self.started = True
+            self.total_steps = self.count_steps()
+            self.on_start()
+
+    def end(self, result: Any, error: BaseException | None) -> None:
+        """Report the end, once."""
+        if self.status is not Status.DONE:
+            self.status, self.body, self.count_steps = Status.DONE, None, lambda: self.total_steps
+            self.on_end(result, error)

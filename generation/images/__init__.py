@@ -1,0 +1,1 @@
+"""Finished and unfinished pictures: grids, masks, previews, metadata. All but `preview` and `latents` cost no torch."""

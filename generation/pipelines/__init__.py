@@ -1,0 +1,1 @@
+"""diffusers checkpoints: which ones we know, how they load, which stay resident."""

@@ -1,0 +1,87 @@
+"""Which models stay loaded. Least recently used goes first, never one in use; one load at a time.
+
+Knows nothing of how a model is loaded or what leaving means: both are given.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from generation.pipelines.model import LoadedModel
+
+
+@dataclass(slots=True)
+class _Entry:
+    model: LoadedModel
+    pins: int = 0
+
+
+class ModelCache:
+    """Loaded models by source. Thread-safe.
+
+    load: reads a model; raises UnknownModel. leave: called with a model that was pushed out.
+    budget_bytes: weights beyond it push out what isn't in use. A single model may be larger.
+    """
+
+    def __init__(
+        self, load: Callable[[str], LoadedModel], leave: Callable[[LoadedModel], None], *, budget_bytes: int
+    ) -> None:
+        self._load = load
+        self._leave = leave
+        self._budget_bytes = budget_bytes
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+
+    def pin_loaded(self, source: str) -> LoadedModel | None:
+        """The model, kept from leaving until `unpin`; None when it isn't loaded. Never waits for a load."""
+        with self._lock:
+            entry = self._entries.get(source)
+            if entry is None:
+                return None
+            entry.pins += 1
+            self._entries.move_to_end(source)
+            return entry.model
+
+    def pin(self, source: str) -> LoadedModel:
+        """As `pin_loaded`, but loads the model first if need be. Raises UnknownModel."""
+        with self._loading:
+            found = self.pin_loaded(source)
+            if found is not None:
+                return found
+            model = self._load(source)
+            with self._lock:
+                self._entries[source] = _Entry(model, pins=1)
+                gone = self._make_room()
+        for old in gone:
+            self._leave(old)
+        return model
+
+    def unpin(self, source: str) -> None:
+        """Undo one `pin` or `pin_loaded`."""
+        with self._lock:
+            self._entries[source].pins -= 1
+            gone = self._make_room()
+        for old in gone:
+            self._leave(old)
+
+    def clear(self) -> None:
+        """Let every model go. Nothing may be in use any more."""
+        with self._lock:
+            gone = [entry.model for entry in self._entries.values()]
+            self._entries.clear()
+        for old in gone:
+            self._leave(old)
+
+    def _make_room(self) -> list[LoadedModel]:
+        gone: list[LoadedModel] = []
+        used = sum(entry.model.size_bytes for entry in self._entries.values())
+        newest = next(reversed(self._entries))
+        for source, entry in list(self._entries.items()):
+            if used > self._budget_bytes and not entry.pins and source != newest:
+                used -= entry.model.size_bytes
+                gone.append(self._entries.pop(source).model)
+        return gone

@@ -1,0 +1,173 @@
+"""From a model's name to a loaded model. Safetensors only: a pickle may run anything."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
+
+from generation.backend import ModelInfo
+from generation.errors import UnknownModel
+from generation.pipelines.model import LoadedModel
+from generation.pipelines.registry import architecture_of, schedulers_for, tasks_of
+
+log = logging.getLogger(__name__)
+
+TINY = "tiny"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+MOST_STEPS = 100
+"""For checkpoints that say nothing. No scheduler here gains anything visible beyond."""
+SINGLE_FILE_CLASSES = {
+    "v1": "StableDiffusionPipeline",
+    "v2": "StableDiffusionPipeline",
+    "inpainting": "StableDiffusionInpaintPipeline",
+    "inpainting_v2": "StableDiffusionInpaintPipeline",
+    "xl_base": "StableDiffusionXLPipeline",
+    "xl_inpaint": "StableDiffusionXLInpaintPipeline",
+}
+
+
+def resolve(source: str, data_dir: Path) -> Path:
+    """The folder or .safetensors file that `source` means.
+
+    source: "tiny" (the embedded model), a folder in diffusers format, a .safetensors file, or a hub id "owner/name", which
+    is downloaded unless it is cached. Raises UnknownModel.
+    """
+    if source == TINY:
+        from generation.tiny.model import materialise  # noqa: PLC0415  (reads weights; only needed for this name)
+
+        return materialise(data_dir / "models" / TINY)
+    path = Path(source).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix == ".safetensors"):
+        return path
+    if path.exists():
+        raise UnknownModel(f"{source} is neither a folder in diffusers format nor a .safetensors file.")
+    if not HUB_ID.fullmatch(source):
+        raise UnknownModel(f"There is no model {source!r}: no such folder, file or hub id (owner/name).")
+    try:
+        return Path(diffusers.DiffusionPipeline.download(source, use_safetensors=True))
+    except (OSError, ValueError) as error:
+        raise UnknownModel(f"{source} is neither here nor on the hub: {error}") from error
+
+
+def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
+    """Read the checkpoint, move it to the device, fit its preview map. Raises UnknownModel. Takes seconds to minutes."""
+    path = resolve(source, data_dir)
+    diffusers.utils.logging.disable_progress_bar()
+    try:
+        pipeline = _read_file(path) if path.is_file() else _read_folder(path)
+    except (OSError, ValueError, TypeError, AttributeError, ImportError, KeyError) as error:
+        raise UnknownModel(f"The model {source} can't be loaded: {error}") from error
+    architecture = architecture_of(type(pipeline).__name__)
+    pipeline.to(device=device, dtype=choose_dtype(device, architecture.tasks))
+    # Pipelines of XL would flip the shared autoencoder to float32 and back within a call, under everybody's feet. With
+    # bfloat16 or float32 (see choose_dtype) there is nothing to rescue.
+    pipeline.vae.register_to_config(force_upcast=False)
+    denoiser = getattr(pipeline, architecture.denoiser)
+    hints = _read_hints(path)
+    defaults = inspect.signature(type(pipeline).__call__).parameters
+    info = ModelInfo(
+        source=source,
+        digest=digest_of(path, data_dir),
+        native_size=hints.native_size or denoiser.config.sample_size * pipeline.vae_scale_factor,
+        default_steps=hints.default_steps or defaults["num_inference_steps"].default,
+        max_steps=hints.max_steps or MOST_STEPS,
+        default_guidance_scale=hints.default_guidance_scale or defaults["guidance_scale"].default,
+        tasks=tasks_of(architecture, denoiser),
+        schedulers=schedulers_for(pipeline.scheduler.config),
+    )
+    with torch.no_grad():
+        return LoadedModel(info, architecture, pipeline)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is CUDA where there is one, else the CPU. Raises UnknownModel for a device that isn't there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UnknownModel(f"LIMNER_DEVICE is {name}, but torch sees no CUDA device. Use auto or cpu.")
+    return device
+
+
+def choose_dtype(device: torch.device, tasks: Any) -> torch.dtype:
+    """float32 on the CPU. On CUDA bfloat16; on cards without it float16, except for XL, whose autoencoder overflows."""
+    if device.type != "cuda":
+        return torch.float32
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32 if any("XL" in name for name in tasks.values()) else torch.float16
+
+
+def _read_folder(path: Path) -> Any:
+    return diffusers.DiffusionPipeline.from_pretrained(path, use_safetensors=True)
+
+
+def _read_file(path: Path) -> Any:
+    kind = infer_diffusers_model_type(load_single_file_checkpoint(str(path)))
+    if kind not in SINGLE_FILE_CLASSES:
+        raise UnknownModel(
+            f"{path.name} is of kind {kind}; single files of {', '.join(SINGLE_FILE_CLASSES)} can be used."
+        )
+    return getattr(diffusers, SINGLE_FILE_CLASSES[kind]).from_single_file(str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """`limner.json` beside the weights: what the trainer knows and no diffusers config says. None: not said."""
+
+    native_size: int | None = None
+    default_steps: int | None = None
+    max_steps: int | None = None
+    default_guidance_scale: float | None = None
+
+
+def _read_hints(path: Path) -> Hints:
+    file = path / "limner.json"
+    if not path.is_dir() or not file.exists():
+        return Hints()
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        values = {name: found[name] for name in Hints.__dataclass_fields__ if name in found}
+    except (ValueError, TypeError) as error:
+        raise UnknownModel(f"{file} can't be read: {error}") from error
+    wrong = [name for name, value in values.items() if not isinstance(value, int | float) or not value > 0]
+    if wrong:
+        raise UnknownModel(f"{file}: {', '.join(wrong)} must be positive numbers.")
+    return Hints(**values)
+
+
+def digest_of(path: Path, data_dir: Path) -> str:
+    """sha256 over all safetensors files, in the order of their names, as hex.
+
+    Reading tens of gigabytes takes a while, so it is kept in `data_dir/models/digests.json` until a file's size or time
+    changes.
+    """
+    files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+    stamps = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    store = data_dir / "models" / "digests.json"
+    known: dict[str, Any] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    entry = known.get(str(path.resolve()))
+    if entry is not None and entry["stamps"] == stamps:
+        return str(entry["digest"])
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.relative_to(path.parent if path.is_file() else path).as_posix().encode())
+        with file.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    known[str(path.resolve())] = {"stamps": stamps, "digest": digest.hexdigest()}
+    store.parent.mkdir(parents=True, exist_ok=True)
+    temporary = store.with_suffix(".new")
+    temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    temporary.replace(store)
+    return digest.hexdigest()
