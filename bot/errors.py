@@ -14,13 +14,13 @@ import discord
 from discord import app_commands
 
 from bot.prompt.parser import PromptError
-from bot.service.errors import StudioError
+from bot.service.errors import AlreadyUpscaled, StudioError
+from bot.service.rows import Job
 
 log = logging.getLogger(__name__)
 
 RED = 0xFF0000
 MAX_FOOTER_CHARS = 2048
-UNKNOWN_INTERACTION = 10062
 
 
 class FrontError(Exception):
@@ -87,6 +87,8 @@ def _title_and_text(error: BaseException) -> tuple[str, str]:
     match error:
         case PromptError():
             return error.title, discord.utils.escape_mentions(error.detail)
+        case AlreadyUpscaled():
+            return error.title, f"{error} {_link(error.job)}"
         case StudioError():
             return error.title, str(error)
         case FrontError():
@@ -99,6 +101,10 @@ def _title_and_text(error: BaseException) -> tuple[str, str]:
             return "Missing permissions", "Discord doesn't let the bot do that here. Ask an admin to check its permissions."
         case _:
             return _bug(error)
+
+
+def _link(job: Job) -> str:
+    return f"https://discord.com/channels/{job.guild_id}/{job.channel_id}/{job.result_message_id}"
 
 
 def _bug(error: BaseException) -> tuple[str, str]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import discord
 
+from bot.access import require_permissions
 from bot.components.views import waiting_view
 from bot.delivery.channel import job_text
 from bot.delivery.render import waiting
-from bot.errors import MissingPermissions, NotServed
+from bot.errors import NotServed
 from bot.prompt.parser import ImaginePrompt
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidImage
@@ -30,11 +31,6 @@ log = logging.getLogger(__name__)
 # Discord drops an interaction that has no answer after 3 s; the rest is for the way there and back.
 ANSWER_WITHIN_S = 1.5
 
-NEEDED = discord.Permissions(
-    view_channel=True, send_messages=True, attach_files=True, embed_links=True, read_message_history=True
-)
-
-
 def order_from(
     interaction: discord.Interaction[Limner],
     action: JobAction,
@@ -48,7 +44,7 @@ def order_from(
     """An order in the service's words. Raises NotServed or MissingPermissions before anything is written."""
     if interaction.guild_id is None or interaction.channel_id is None:
         raise NotServed
-    _require_permissions(interaction)
+    require_permissions(interaction)
     return Order(
         interaction_id=interaction.id,
         application_id=interaction.application_id,
@@ -63,17 +59,6 @@ def order_from(
         image=image,
         mask=mask,
     )
-
-
-def _require_permissions(interaction: discord.Interaction[Limner]) -> None:
-    needed = NEEDED
-    if isinstance(interaction.channel, discord.Thread):
-        needed = NEEDED | discord.Permissions(send_messages_in_threads=True)
-        needed.send_messages = False
-    missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
-    if missing:
-        names = ", ".join(name.replace("_", " ").title() for name in missing)
-        raise MissingPermissions(f"The bot needs these permissions in this channel: {names}. Ask an admin to grant them.")
 
 
 async def defer_privately(interaction: discord.Interaction[Limner]) -> None:
@@ -98,7 +83,7 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> None
     if not interaction.response.is_done():
         await asyncio.wait({submission}, timeout=ANSWER_WITHIN_S)
         if not submission.done():
-            await defer_privately(interaction)
+            await _defer_late(interaction)
     tickets = await submission
     for ticket in tickets:
         try:
@@ -110,6 +95,14 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> None
         await studio.set_message(ticket.job.id, message_id)
         interaction.client.dispatcher.wake()
     await _close_deferral(interaction)
+
+
+async def _defer_late(interaction: discord.Interaction[Limner]) -> None:
+    """Answer in time although the database is slow. A failure shows again, and is handled, when the waiting message goes up."""
+    try:
+        await defer_privately(interaction)
+    except discord.HTTPException as error:
+        log.warning("interaction %s could not be deferred: %s", interaction.id, error)
 
 
 async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:

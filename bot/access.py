@@ -1,0 +1,43 @@
+"""Who may do what, and where: admins, and the permissions that the bot itself needs in a channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import discord
+
+from bot.errors import MissingPermissions
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+NEEDED = discord.Permissions(
+    view_channel=True, send_messages=True, attach_files=True, embed_links=True, read_message_history=True
+)
+NEEDED_IN_THREADS = discord.Permissions(
+    view_channel=True, send_messages_in_threads=True, attach_files=True, embed_links=True, read_message_history=True
+)
+
+
+def is_admin(interaction: discord.Interaction[Limner]) -> bool:
+    """The application's owner or team; in guilds that the settings list also Manage Server or the admin role."""
+    client, user = interaction.client, interaction.user
+    application = client.application
+    if application is not None:
+        team = {member.id for member in application.team.members} if application.team else set()
+        if user.id == application.owner.id or user.id in team:
+            return True
+    if interaction.guild_id not in client.settings.guilds or not isinstance(user, discord.Member):
+        return False
+    role = client.settings.admin_role
+    has_role = role is not None and any(role in (str(r.id), r.name) for r in user.roles)
+    return interaction.permissions.manage_guild or has_role
+
+
+def require_permissions(interaction: discord.Interaction[Limner]) -> None:
+    """Raises MissingPermissions that names each permission the bot lacks in this channel."""
+    needed = NEEDED_IN_THREADS if isinstance(interaction.channel, discord.Thread) else NEEDED
+    missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
+    if missing:
+        names = ", ".join(name.replace("_", " ").title() for name in missing)
+        raise MissingPermissions(f"The bot needs these permissions in this channel: {names}. Ask an admin to grant them.")

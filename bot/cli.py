@@ -1,0 +1,123 @@
+"""The command line: `limner try`, `run`, `models`, `credits`, `db`. Thin: each command calls what the bot itself uses."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bot.config import Settings, SettingsError, load
+
+app = typer.Typer(help="Limner: an image bot for your own Discord server and your own GPU.", no_args_is_help=True)
+models_app = typer.Typer(help="The models that draw.", no_args_is_help=True)
+credits_app = typer.Typer(help="Members' credits and the books.", no_args_is_help=True)
+db_app = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(credits_app, name="credits")
+app.add_typer(db_app, name="db")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `limner` script. Expected errors end with one line instead of a traceback."""
+    from discord import LoginFailure  # noqa: PLC0415
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from bot.service.errors import StudioError  # noqa: PLC0415
+    from db.errors import DatabaseError  # noqa: PLC0415
+
+    try:
+        app(arguments)
+    except (SettingsError, DatabaseError, StudioError, LoginFailure, SQLAlchemyError) as error:
+        typer.echo(f"limner: {error}", err=True)
+        sys.exit(1)
+
+
+@app.command("run")
+def run_bot(
+    env_file: Annotated[bool, typer.Option(help="Read settings from ./.env besides the environment.")] = True,
+) -> None:
+    """Run the bot on Discord (needs LIMNER_DISCORD_TOKEN)."""
+    settings = load(Path(".env") if env_file else None)
+    from bot.__main__ import run  # noqa: PLC0415 - discord.py and SQLAlchemy load only when needed
+
+    run(settings)
+
+
+@app.command("try")
+def try_out(
+    port: Annotated[int, typer.Option(help="Port of the local Discord; another is taken when it is busy.")] = 8970,
+    spec: Annotated[Path | None, typer.Option(help="Discord's OpenAPI description, to check every request.")] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where pictures and database of the trial live.")] = Path("data/sandbox"),
+) -> None:
+    """Start the local Discord and the bot in it, without a token, and print the page's address."""
+    from bot.trial import run_trial  # noqa: PLC0415
+
+    sys.exit(run_trial(port=port, spec=spec, data_dir=data_dir))
+
+
+@db_app.command("migrate")
+def migrate() -> None:
+    """Bring the database up to date."""
+    asyncio.run(_migrate(load()))
+    typer.echo("The database is up to date.")
+
+
+@credits_app.command("check")
+def check_books() -> None:
+    """Prove that the books balance. Exit status 1 when they don't."""
+    problems = asyncio.run(_check_books(load()))
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo("The books don't balance." if problems else "The books balance.")
+    sys.exit(1 if problems else 0)
+
+
+@credits_app.command("grant")
+def grant(member_id: Annotated[int, typer.Argument(min=1)], amount: Annotated[int, typer.Argument(min=1)]) -> None:
+    """Give a member credits, while the bot isn't running. While it is, use /admin credits grant."""
+    available = asyncio.run(_grant(load(), member_id, amount))
+    typer.echo(f"Member {member_id} now has {available} credits.")
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """List the models and which is the default."""
+    for key, source, is_default in asyncio.run(_list_models(load())):
+        typer.echo(f"{'*' if is_default else ' '} {key:24} {source}")
+
+
+async def _migrate(settings: Settings) -> None:
+    from bot.__main__ import open_database  # noqa: PLC0415
+
+    async with open_database(settings):
+        pass
+
+
+async def _check_books(settings: Settings) -> tuple[str, ...]:
+    from bot.__main__ import open_database  # noqa: PLC0415
+    from db import ledger  # noqa: PLC0415
+
+    async with open_database(settings) as database, database.read() as session:
+        return (await ledger.check_books(session)).problems
+
+
+async def _grant(settings: Settings, member_id: int, amount: int) -> int:
+    from bot.__main__ import now, open_database  # noqa: PLC0415
+    from bot.service.storage import Storage  # noqa: PLC0415
+    from bot.service.studio import Studio  # noqa: PLC0415
+
+    async with open_database(settings) as database:
+        studio = Studio(database, Storage(settings.data_dir), clock=now, welcome_credits=settings.welcome_credits)
+        return await studio.grant(member_id, amount, by=0, id=f"grant:cli:{secrets.token_hex(8)}")
+
+
+async def _list_models(settings: Settings) -> list[tuple[str, str, bool]]:
+    from bot.__main__ import open_database  # noqa: PLC0415
+    from db import catalogue  # noqa: PLC0415
+
+    async with open_database(settings) as database, database.read() as session:
+        return [(model.key, model.source, model.is_default) for model in await catalogue.all(session)]

@@ -1,0 +1,112 @@
+"""/admin: credits, models and the queue. Who may is checked here, not only by Discord's command permissions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+
+from bot.access import is_admin
+from bot.commands.account import BLURPLE, job_lines
+from bot.errors import NotAdmin
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+MAX_GRANT = 1_000_000
+MAX_CHOICES = 25
+
+
+class AdminGroup(app_commands.Group):
+    """A group whose commands only admins run."""
+
+    async def interaction_check(self, interaction: discord.Interaction[discord.Client]) -> bool:
+        if not is_admin(interaction):  # type: ignore[arg-type]
+            if interaction.type is discord.InteractionType.application_command:
+                raise _Refused
+            return False
+        return True
+
+
+class _Refused(app_commands.CheckFailure):
+    def __str__(self) -> str:
+        return NotAdmin.__doc__ or ""
+
+
+class Credits(AdminGroup, name="credits", description="Grant and look up credits"):
+    @app_commands.command(name="grant", description="Give a member credits")
+    @app_commands.describe(member="Who gets them", amount="How many credits")
+    async def grant(
+        self,
+        interaction: discord.Interaction[Limner],
+        member: discord.Member,
+        amount: app_commands.Range[int, 1, MAX_GRANT],
+    ) -> None:
+        transfer_id = f"grant:{interaction.id}"
+        available = await interaction.client.studio.grant(
+            member.id, amount, by=interaction.user.id, id=transfer_id
+        )
+        text = f"Granted **{amount}** credits to {member.mention}, who now has **{available}**."
+        await interaction.response.send_message(text, ephemeral=True)
+
+    @app_commands.command(name="show", description="Show a member's credits")
+    @app_commands.describe(member="Whose credits")
+    async def show(self, interaction: discord.Interaction[Limner], member: discord.Member) -> None:
+        account = await interaction.client.studio.account(member.id)
+        embed = discord.Embed(title="Credits", description=member.mention, colour=BLURPLE)
+        embed.add_field(name="Available", value=str(account.available))
+        embed.add_field(name="Reserved", value=str(account.pending))
+        await interaction.response.send_message(embed=embed, ephemeral=True)
+
+
+class Models(AdminGroup, name="models", description="The models that draw"):
+    @app_commands.command(name="list", description="List the models and their defaults")
+    async def list_models(self, interaction: discord.Interaction[Limner]) -> None:
+        models = await interaction.client.catalogue.list()
+        embed = discord.Embed(title="Models", colour=BLURPLE)
+        for model in models[:MAX_CHOICES]:
+            name = f"{model.key} (default)" if model.is_default else model.key
+            size = f"{model.native_size}x{model.native_size} px"
+            value = f"{size} · {model.default_steps} steps · guidance {model.default_guidance_scale:g} · rate {model.rate:g}"
+            embed.add_field(name=name, value=f"{value} · `{model.digest[:10]}`", inline=False)
+        await interaction.response.send_message(embed=embed, ephemeral=True)
+
+    @app_commands.command(name="default", description="Choose the model that draws from now on")
+    @app_commands.describe(model="A name from the list, or a folder, .safetensors file or hub id to add")
+    async def default(self, interaction: discord.Interaction[Limner], model: str) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        chosen = await interaction.client.catalogue.set_default(model)
+        text = f"**{discord.utils.escape_markdown(chosen.key)}** draws from now on."
+        await interaction.edit_original_response(content=text)
+
+    @default.autocomplete("model")
+    async def complete_model(
+        self, interaction: discord.Interaction[Limner], current: str
+    ) -> list[app_commands.Choice[str]]:
+        models = await interaction.client.catalogue.list()
+        keys = [model.key for model in models if current.casefold() in model.key.casefold()]
+        return [app_commands.Choice(name=key[:100], value=key) for key in keys[:MAX_CHOICES] if len(key) <= 100]
+
+
+class Queue(AdminGroup, name="queue", description="What runs and what waits"):
+    @app_commands.command(name="show", description="Show running and waiting jobs")
+    async def show(self, interaction: discord.Interaction[Limner]) -> None:
+        queue = await interaction.client.studio.queue()
+        embed = discord.Embed(title="Queue", colour=BLURPLE)
+        embed.add_field(name=f"Running ({len(queue.running)})", value=job_lines(queue.running), inline=False)
+        embed.add_field(name=f"Waiting ({len(queue.queued)})", value=job_lines(queue.queued), inline=False)
+        await interaction.response.send_message(embed=embed, ephemeral=True)
+
+
+class Admin(app_commands.Group):
+    """The group /admin. Discord hides it from members without Manage Server; `is_admin` decides."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            name="admin",
+            description="Manage credits, models and the queue",
+            default_permissions=discord.Permissions(manage_guild=True),
+        )
+        for group in (Credits(), Models(), Queue()):
+            self.add_command(group)

@@ -1,0 +1,210 @@
+"""How a job's life shows in its channel: progress edits, the result, the end, and finding them again after a restart.
+
+Implements the service's `Delivery` with the bot's own token and message ids, because interaction tokens die after 15 minutes
+and a queue can be longer. Money and job states are the studio's business; this module only tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import discord
+
+from bot.components.views import awaits, grid_view, identifies, image_view
+from bot.delivery.files import picture_file
+from bot.delivery.progress import ProgressEdits
+from bot.delivery.render import JobText, cancelled, failed, in_progress, result
+from bot.service.actions import JobAction
+from bot.service.errors import Undeliverable
+from bot.service.rows import Image, Job, JobState
+from bot.service.storage import Storage
+from bot.service.studio import Studio
+from generation.events import Started, StepFinished
+from generation.recipe import Recipe
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_MESSAGE = 10008
+PREVIEW_NAME = "preview.webp"
+# Between a waiting message and its result at most this many messages are searched after a restart.
+SEARCHED_MESSAGES = 500
+
+
+def job_text(job: Job) -> JobText:
+    """The parts of a job's row that its messages show."""
+    return JobText(
+        prompt=job.prompt,
+        member_id=job.member_id,
+        action=JobAction(job.action),
+        lane=job.lane,
+        index=job.parent_index,
+        price=job.price,
+        seed=Recipe.from_json(job.recipe).seed if job.recipe else None,
+    )
+
+
+class ChannelDelivery:
+    """One per client. `limit` tells a guild's upload limit in bytes."""
+
+    def __init__(self, client: Limner, studio: Studio, storage: Storage, *, new_edits: Callable[..., ProgressEdits]) -> None:
+        self._client = client
+        self._studio = studio
+        self._storage = storage
+        self._edits = new_edits(self._edit_progress)
+        self._jobs: dict[str, Job] = {}
+
+    def progress(self, job: Job, event: Started | StepFinished) -> None:
+        """Show how far the job is; only the latest state counts."""
+        if job.message_id is None:
+            return
+        self._jobs[job.id] = job
+        step = event.step if isinstance(event, StepFinished) else 0
+        text = in_progress(job_text(job), percent=100 * step // max(1, event.total_steps))
+        preview = event.preview if isinstance(event, StepFinished) else None
+        self._edits.update(job.id, job.channel_id, text, preview)
+
+    async def deliver(self, job: Job, images: Sequence[Image]) -> int:
+        """Post the result once and take the waiting message away. Returns the result's message id. Raises Undeliverable."""
+        await self._stop_progress(job)
+        account = await self._studio.account(job.member_id)
+        text = result(job_text(job), available=account.available, charged=job.charged or 0)
+        file = await asyncio.to_thread(self._file, job, images)
+        view = image_view(job.id) if job.action == JobAction.UPSCALE else grid_view(job.id, len(images))
+        message = await self._send(job, text, file=file, view=view, reference=await self._parent(job))
+        await self._remove_waiting(job)
+        return message.id
+
+    async def closed(self, job: Job) -> None:
+        """Tell how a failed or cancelled job ended. Raises Undeliverable."""
+        await self._stop_progress(job)
+        charged = job.charged or 0
+        refunded = job.price - charged
+        if job.state is JobState.CANCELLED:
+            text = cancelled(job_text(job), charged=charged, refunded=refunded)
+        else:
+            text = failed(job_text(job), reason=job.reason or "unknown reason", refunded=refunded)
+        if job.message_id is None:
+            await self._close_unposted(job, text)
+            return
+        try:
+            await self._message(job, job.message_id).edit(content=text, view=None, attachments=[])
+        except discord.NotFound as error:
+            if error.code != UNKNOWN_MESSAGE:
+                raise Undeliverable(str(error)) from error
+            await self._send(job, text)
+        except discord.Forbidden as error:
+            raise Undeliverable(str(error)) from error
+
+    async def find_result(self, job: Job) -> int | None:
+        """The job's result if it is already in the channel: a kill may have come after the post."""
+        async for message in self._since(job):
+            if message.author == self._client.user and identifies(message, job.id):
+                if job.message_id is not None:
+                    await self._remove_waiting(job)
+                return message.id
+        return None
+
+    async def find_waiting(self, job: Job) -> int | None:
+        """The job's waiting message: in the channel, or as the answer to its interaction."""
+        async for message in self._since(job):
+            if message.author == self._client.user and awaits(message, job.id):
+                return message.id
+        return None
+
+    async def aclose(self) -> None:
+        await self._edits.aclose()
+
+    async def _since(self, job: Job) -> AsyncIterator[discord.Message]:
+        """The channel's messages after the waiting one, or after the interaction when that isn't known."""
+        channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
+        after = discord.Object(job.message_id or job.interaction_id)
+        try:
+            async for message in channel.history(limit=SEARCHED_MESSAGES, after=after, oldest_first=True):
+                yield message
+        except (discord.NotFound, discord.Forbidden) as error:
+            log.warning("job %s: its channel can't be read: %s", job.id, error)
+
+    async def _send(
+        self,
+        job: Job,
+        text: str,
+        *,
+        file: discord.File | None = None,
+        view: discord.ui.View | None = None,
+        reference: discord.MessageReference | None = None,
+    ) -> discord.Message:
+        """Post in the job's channel, or to the member directly when the channel is gone. The nonce stops a double post."""
+        channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
+        # discord.py wants each argument left out rather than None.
+        parts = {"file": file, "view": view, "reference": reference}
+        given = {name: part for name, part in parts.items() if part is not None}
+        try:
+            return await channel.send(text, nonce=job.id, **given)  # type: ignore[arg-type, no-any-return]
+        except (discord.NotFound, discord.Forbidden) as gone:
+            log.warning("job %s: channel %d refused the result (%s); trying a direct message", job.id, job.channel_id, gone)
+            try:
+                member = await self._client.fetch_user(job.member_id)
+                if file is not None:
+                    file.reset(seek=True)
+                return await member.send(text, **{k: v for k, v in given.items() if k != "reference"})  # type: ignore[arg-type, no-any-return]
+            except (discord.NotFound, discord.Forbidden) as error:
+                raise Undeliverable(f"{gone}; direct message: {error}") from error
+
+    def _file(self, job: Job, images: Sequence[Image]) -> discord.File:
+        pngs = [self._storage.read(image.path) for image in images]
+        guild = self._client.get_guild(job.guild_id)
+        limit = guild.filesize_limit if guild else discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+        return picture_file(job.id, job.prompt, pngs, limit_bytes=limit)
+
+    async def _parent(self, job: Job) -> discord.MessageReference | None:
+        """Buttons' jobs answer the message that they came from."""
+        parent = await self._studio.job(job.parent_id) if job.parent_id else None
+        if parent is None or parent.result_message_id is None or parent.channel_id != job.channel_id:
+            return None
+        return discord.MessageReference(
+            message_id=parent.result_message_id, channel_id=parent.channel_id, fail_if_not_exists=False
+        )
+
+    def _message(self, job: Job, message_id: int) -> discord.PartialMessage:
+        channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
+        return channel.get_partial_message(message_id)
+
+    async def _remove_waiting(self, job: Job) -> None:
+        if job.message_id is None:
+            return
+        with contextlib.suppress(discord.NotFound, discord.Forbidden):
+            await self._message(job, job.message_id).delete()
+
+    async def _close_unposted(self, job: Job, text: str) -> None:
+        """The waiting message never came up: the interaction's token is the only way to the member, while it lives."""
+        if job.interaction_token is None or job.application_id is None:
+            return
+        hook = discord.Webhook.partial(job.application_id, job.interaction_token, client=self._client)
+        with contextlib.suppress(discord.HTTPException):
+            await hook.edit_message("@original", content=text, view=None)  # type: ignore[arg-type]
+
+    async def _stop_progress(self, job: Job) -> None:
+        self._jobs.pop(job.id, None)
+        await self._edits.finish(job.id)
+
+    async def _edit_progress(self, job_id: str, content: str, preview: bytes | None) -> None:
+        job = self._jobs.get(job_id)
+        if job is None or job.message_id is None:
+            return
+        message = self._message(job, job.message_id)
+        if preview is None:
+            await message.edit(content=content)
+        else:
+            await message.edit(content=content, attachments=[_preview_file(preview)])
+
+
+def _preview_file(preview: bytes) -> discord.File:
+    return discord.File(BytesIO(preview), filename=PREVIEW_NAME)
