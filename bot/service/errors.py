@@ -1,0 +1,97 @@
+"""Why the studio refuses, in words for the member.
+
+`title` heads the embed; the message names the bad part and the way on.
+
+StudioError
+├── InvalidParameter     a flag or value that the model or command can't honour
+├── InvalidImage         an upload that isn't a usable picture or mask
+├── InsufficientCredits  the balance doesn't cover the price
+├── QueueFull            too many jobs of this member, or in all
+├── NotYourJob           the job belongs to someone else
+├── JobNotFound          no such job, or it was deleted
+├── AlreadyActive        the same button's job is still waiting or running
+├── AlreadyUpscaled      the picture was upscaled before; `.job` is the first one
+├── NotCancellable       the job has ended already
+└── ModelUnavailable     no model, or it can't do what was asked
+
+Undeliverable is not for members: delivery raises it when there is nowhere left to post.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from db.models import Job
+
+
+class StudioError(Exception):
+    """A refusal. Nothing was written and nothing was charged."""
+
+    title: ClassVar[str] = "Sorry! Could not complete the job!"
+
+
+class InvalidParameter(StudioError):
+    title = "Invalid parameter"
+
+
+class InvalidImage(StudioError):
+    title = "Invalid image"
+
+
+class InsufficientCredits(StudioError):
+    """`needed` and `available` are credits."""
+
+    title = "Credits exhausted"
+
+    def __init__(self, *, needed: int, available: int) -> None:
+        super().__init__(
+            f"This costs {needed} credits and you have {available}. "
+            "Use `--relax`, which is free, ask for less, or ask an admin for credits."
+        )
+        self.needed = needed
+        self.available = available
+
+
+class QueueFull(StudioError):
+    title = "Queue full"
+
+
+class NotYourJob(StudioError):
+    title = "Job action restricted"
+
+    def __init__(self, message: str = "Only the member who started this job can do that. Start your own one.") -> None:
+        super().__init__(message)
+
+
+class JobNotFound(StudioError):
+    title = "Job not found"
+
+    def __init__(self, message: str = "This job doesn't exist any more. Start a new one.") -> None:
+        super().__init__(message)
+
+
+class AlreadyActive(StudioError):
+    title = "Already on it"
+
+
+class AlreadyUpscaled(StudioError):
+    """`job` is the finished upscale; link to its result message."""
+
+    title = "Already upscaled"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(f"Image #{job.parent_index} was upscaled before. See the first result.")
+        self.job = job
+
+
+class NotCancellable(StudioError):
+    title = "Not cancellable"
+
+
+class ModelUnavailable(StudioError):
+    title = "Model unavailable"
+
+
+class Undeliverable(Exception):
+    """The channel is gone or the bot may not post there. The job is refunded and never tried again."""

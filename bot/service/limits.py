@@ -1,0 +1,46 @@
+"""Every limit of the service, each with its reason. Pure: numbers and the check of the queue's length."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from bot.service.errors import QueueFull
+
+MAX_RUNNING_PER_MEMBER = 3  # what Midjourney's common plans allow: one member can't take the whole device
+MAX_WAITING_PER_MEMBER = 7  # with the running ones ten, Midjourney's queue and the largest `--repeat`
+MAX_WAITING = 100  # in all: at a few seconds each, a later job would wait longer than anyone stays
+
+GRID_IMAGES = 4  # a 2x2 grid
+SEEDS_PER_GRID = GRID_IMAGES  # repeats step by this, so no two of their pictures share a seed
+
+MAX_INPUT_BYTES = 10 * 1024 * 1024  # Discord's own limit for members without Nitro
+MAX_INPUT_SIDE = 4096  # 16 megapixels decode to 64 MB: the most that one upload may take of memory
+MAX_INPUT_RATIO = 8  # beyond that the short side of the model's area has too few latent pixels to show anything
+
+MAX_ATTEMPTS = 2  # a job found running at a start with more attempts than this probably brings the process down itself
+RESERVATION_TTL = dt.timedelta(hours=24)  # longer than any queue; after that a forgotten hold goes back to the member
+
+DELIVERY_BACKOFF_S = 2.0  # first pause after a failed delivery, doubled each time
+DELIVERY_BACKOFF_MAX_S = 300.0  # an outage of Discord lasts hours: keep trying, but quietly
+SAFETY_TICK_S = 60.0  # every change wakes the dispatcher; the tick only finds what a lost wake left behind
+
+ETA_SAMPLE = 30  # recent jobs whose device time is averaged: enough to be steady, few enough to follow a new model
+
+
+def check_queue(*, mine: int, waiting: int, new: int) -> None:
+    """Refuse `new` jobs of a member who has `mine` active ones while `waiting` jobs wait in all. Raises QueueFull.
+
+    A member's running and waiting jobs count together: which of them run is the dispatcher's choice, made later.
+    """
+    allowed = MAX_RUNNING_PER_MEMBER + MAX_WAITING_PER_MEMBER
+    if mine + new > allowed:
+        asked = "this asks for one more" if new == 1 else f"this asks for {new} more"
+        raise QueueFull(
+            f"Your job queue is full: {mine} of {allowed} jobs are waiting or running and {asked}. "
+            "Please wait for a job to finish first, then resubmit this one."
+        )
+    if waiting + new > MAX_WAITING:
+        raise QueueFull(
+            f"The server's queue is full: {waiting} of {MAX_WAITING} places are taken. "
+            "Please try again in a few minutes."
+        )

@@ -1,0 +1,7 @@
+"""The rows that the service hands to Discord's side, under one name: bot/ outside the service imports no db."""
+
+from __future__ import annotations
+
+from db.models import Image, Job, JobState, Model
+
+__all__ = ["Image", "Job", "JobState", "Model"]
