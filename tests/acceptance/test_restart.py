@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.conftest import BotProcess
+from tests.acceptance.actors import BotProcess, books_balance
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_nothing_is_lost_or_doubled_by_kill_9(sandbox_server, http, tmp_path, ada, bea, check_books) -> None:
+async def test_nothing_is_lost_or_doubled_by_kill_9(sandbox_server, http, tmp_path, ada, bea) -> None:
     process = BotProcess(sandbox_server, tmp_path / "data")
     await process.start(http)
     await ada.command("imagine", prompt="an old boat")
@@ -37,5 +37,5 @@ async def test_nothing_is_lost_or_doubled_by_kill_9(sandbox_server, http, tmp_pa
     # 7 grids: the balloons cost ceil(4 * 30 / 12) = 10 each, the boat 4.
     assert (await ada.credits(), await bea.credits()) == (66, 70)
     await process.kill()
-    await check_books(process.data_dir)
+    await books_balance(process.data_dir)
     assert sandbox_server.violations == []
