@@ -92,7 +92,9 @@ def _problems(recipe: Recipe) -> list[str]:
         found.append("chaos must be in 0..1")
     needs_image = recipe.task is not Task.TEXT_TO_IMAGE
     if needs_image != (recipe.image is not None) or needs_image != (recipe.strength is not None):
-        found.append(f"{recipe.task} needs {'an image and a strength' if needs_image else 'neither image nor strength'}")
+        found.append(
+            f"{recipe.task} needs {'an image and a strength' if needs_image else 'neither image nor strength'}"
+        )
     if (recipe.task is Task.INPAINT) != (recipe.mask is not None):
         found.append("a mask belongs to inpaint, and inpaint needs one")
     if recipe.strength is not None and not 0 < recipe.strength <= 1:

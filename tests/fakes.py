@@ -150,7 +150,7 @@ class ScriptedBackend:
         self.submitted.append(Submission(request_id, recipe, lane))
         stream = EventStream(lambda: self.cancel(request_id))
         run = self._open[request_id] = _Run()
-        run.task = asyncio.create_task(self._draw(request_id, recipe, stream, run))
+        run.task = asyncio.create_task(self._draw(request_id, recipe, stream.put, run))
         return stream
 
     def cancel(self, request_id: str) -> bool:
@@ -169,7 +169,7 @@ class ScriptedBackend:
         self._wake.set()
         await asyncio.gather(*(run.task for run in tuple(self._open.values()) if run.task is not None))
 
-    async def _draw(self, request_id: str, recipe: Recipe, stream: EventStream, run: _Run) -> None:
+    async def _draw(self, request_id: str, recipe: Recipe, put: Callable[[Event], None], run: _Run) -> None:
         total, done = recipe.num_inference_steps, 0
         try:
             self._check(recipe)
@@ -177,11 +177,11 @@ class ScriptedBackend:
             for step in range(1, total + 1):
                 await self._permit(run)
                 if step == 1:
-                    stream.put(Started(total))
+                    put(Started(total))
                 if failure is not None and step >= failure.at_step:
                     raise failure.error
                 done = step
-                stream.put(StepFinished(done, total))
+                put(StepFinished(done, total))
             flagged = self._flagged(recipe)
             images = tuple(
                 GeneratedImage(flat_png(s, recipe.width, recipe.height), s, recipe.width, recipe.height, flagged)
@@ -191,7 +191,7 @@ class ScriptedBackend:
         except GenerationError as error:
             last = Failed(error, done, total)
         self._open.pop(request_id, None)
-        stream.put(last)
+        put(last)
 
     def _check(self, recipe: Recipe) -> None:
         info = self._models.get(recipe.model)

@@ -15,20 +15,20 @@ from generation.events import Event, Failed, Finished
 class EventStream(AsyncIterator[Event]):
     """Events in the order in which they were put, then StopAsyncIteration after Finished or Failed.
 
-    `abandon` is called once when the reader goes away before the end: by `aclose`, by cancelling the task that waits in
-    `async for`, or by dropping the iterator. So a request never outlives its reader, as with an async generator, but
-    also when the first iteration never came.
+        `abandon` is called once when the reader goes away before the end: by `aclose`, by cancelling the task that waits in
+        `async for`, or by dropping the iterator. So a request never outlives its reader, as with an async generator, but
+    when the first iteration never came.
+
+        put: appends an event. Whoever draws keeps only this, not the stream, which could never be dropped otherwise; it also
+        sees to it that nothing follows a terminal event.
     """
 
     def __init__(self, abandon: Callable[[], object] | None, refusal: GenerationError | None = None) -> None:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self.put: Callable[[Event], None] = self._events.put_nowait
         self._abandon = abandon
         self._refusal = refusal
         self._over = False
-
-    def put(self, event: Event) -> None:
-        """Append an event; the caller sees to it that nothing follows a terminal one."""
-        self._events.put_nowait(event)
 
     async def __anext__(self) -> Event:
         if self._refusal is not None:

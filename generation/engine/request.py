@@ -12,6 +12,10 @@ from generation.recipe import Lane
 LANES = tuple(Lane)  # best first
 
 
+def _nothing(*_: object) -> None:
+    return None
+
+
 class Status(StrEnum):
     """WAITING -> RUNNING -> DONE. A request that is cancelled while it waits goes straight to DONE."""
 
@@ -37,14 +41,14 @@ class Request:
         body: Callable[[], Any],
         *,
         on_end: Callable[[Any, BaseException | None], None],
-        on_start: Callable[[], None] = lambda: None,
+        on_start: Callable[[], None] = _nothing,
     ) -> None:
         self.id = request_id
         self.lane = lane
         self.body: Callable[[], Any] | None = body
         self.on_start = on_start
         self.on_end = on_end
-        self.count_steps: Callable[[], int] = lambda: 0
+        self.count_steps: Callable[[], int] = int
         self.status = Status.WAITING
         self.steps_done = 0
         self.total_steps = 0
@@ -71,6 +75,10 @@ class Request:
 
     def end(self, result: Any, error: BaseException | None) -> None:
         """Report the end, once."""
-        if self.status is not Status.DONE:
-            self.status, self.body, self.count_steps = Status.DONE, None, lambda: self.total_steps
-            self.on_end(result, error)
+        if self.status is Status.DONE:
+            return
+        on_end = self.on_end
+        # What the callbacks refer to includes this request; a cycle would keep tensors until the next collection.
+        self.status, self.body = Status.DONE, None
+        self.on_start, self.on_end, self.count_steps = _nothing, _nothing, int
+        on_end(result, error)

@@ -39,11 +39,11 @@ SINGLE_FILE_CLASSES = {
 def resolve(source: str, data_dir: Path) -> Path:
     """The folder or .safetensors file that `source` means.
 
-    source: "tiny" (the embedded model), a folder in diffusers format, a .safetensors file, or a hub id "owner/name", which
-    is downloaded unless it is cached. Raises UnknownModel.
+    source: "tiny" (the embedded model), a folder in diffusers format, a .safetensors file, or a hub id "owner/name",
+    which is downloaded unless it is cached. Raises UnknownModel.
     """
     if source == TINY:
-        from generation.tiny.model import materialise  # noqa: PLC0415  (reads weights; only needed for this name)
+        from generation.tiny.model import materialise
 
         return materialise(data_dir / "models" / TINY)
     path = Path(source).expanduser()
@@ -60,7 +60,7 @@ def resolve(source: str, data_dir: Path) -> Path:
 
 
 def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
-    """Read the checkpoint, move it to the device, fit its preview map. Raises UnknownModel. Takes seconds to minutes."""
+    """Read the checkpoint and move it to the device; seconds to minutes. Raises UnknownModel."""
     path = resolve(source, data_dir)
     diffusers.utils.logging.disable_progress_bar()
     try:

@@ -43,7 +43,7 @@ class LoadedModel:
         return next(iter(self._pipelines.values()))
 
     def shell(self, task: Task, scheduler: str | None) -> Any:
-        """A private pipeline for one request. Raises InvalidRecipe for a task or scheduler that the checkpoint lacks."""
+        """A private pipeline for one request. Raises InvalidRecipe for a task or scheduler that the model lacks."""
         if task not in self._pipelines:
             raise InvalidRecipe(f"The model {self.info.source} can't do {task.value.replace('_', ' ')}.")
         return make_shell(self._pipelines[task], scheduler)

@@ -30,7 +30,7 @@ def _leave_hooks_alone() -> None:
 
 
 def _keep_timesteps_on_cpu(scheduler: Any) -> None:
-    """DDIM, PNDM and others index CPU tables with their timesteps: on CUDA that would wait for the whole queue, per step."""
+    """DDIM, PNDM and others index CPU tables by timestep: on CUDA that would wait for the whole queue at each step."""
     original = scheduler.set_timesteps
 
     @functools.wraps(original)  # pipelines look at the signature
@@ -58,8 +58,16 @@ class Estimate:
 
         scheduler.step = step
 
+    def forget(self) -> None:
+        """Let go of the scheduler's tensors. Observer and scheduler point at each other: only the cycle collector,
+        which knows nothing of device memory, would free them.
+        """
+        self.latents = None
+        vars(self._scheduler).pop("step", None)
+        vars(self._scheduler).pop("set_timesteps", None)
+
     def _read(self, output: Any) -> Any:
-        """DDIM, Euler and LMS return it second; the solvers that predict the clean sample keep it. None for the rest."""
+        """DDIM, Euler and LMS return it second; solvers that predict the clean sample keep it. None for the rest."""
         if isinstance(output, tuple) and len(output) > 1:
             return output[1]
         config = self._scheduler.config

@@ -1,0 +1,1 @@
+"""From a recipe to a pipeline call, and from its latents to finished pictures."""
