@@ -1,0 +1,1 @@
+"""Buttons and views. Their whole state is in the custom_id, so they outlive restarts."""

@@ -1,0 +1,50 @@
+"""What a button carries: `job:<action>:<job id>:<index>`. Pure text; knows neither discord.py nor what the actions do.
+
+Discord allows 100 characters and gives the text back on every press, also after a restart. Members' clients send it,
+so a press is never trusted to be one of our buttons before `decode` has read it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+ACTIONS: Final = ("upscale", "variation", "reroll", "cancel")
+# These act on one picture of the job, 1 to 4; the others on the whole job, index 0.
+PICTURE_ACTIONS: Final = frozenset({"upscale", "variation"})
+MAX_INDEX: Final = 4
+
+_JOB_ID: Final = r"[1-9][0-9]{0,19}-(?:0|[1-9][0-9]{0,2})"
+TEMPLATE: Final = rf"job:(?P<action>{'|'.join(ACTIONS)}):(?P<job_id>{_JOB_ID}):(?P<index>[0-{MAX_INDEX}])"
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonId:
+    """One button of one job. Raises ValueError when the parts don't belong together."""
+
+    action: str
+    job_id: str
+    index: int
+
+    def __post_init__(self) -> None:
+        if self.action not in ACTIONS:
+            raise ValueError(f"{self.action!r} is no action of a button; there are {', '.join(ACTIONS)}")
+        if re.fullmatch(_JOB_ID, self.job_id) is None:
+            raise ValueError(f"{self.job_id!r} is no job id: that is <interaction id>-<n>")
+        lowest, highest = (1, MAX_INDEX) if self.action in PICTURE_ACTIONS else (0, 0)
+        if not lowest <= self.index <= highest:
+            raise ValueError(f"the index of {self.action} is in {lowest}..{highest}, not {self.index}")
+
+
+def encode(button: ButtonId) -> str:
+    """The custom_id of a button: ASCII, at most 43 characters."""
+    return f"job:{button.action}:{button.job_id}:{button.index}"
+
+
+def decode(custom_id: str) -> ButtonId:
+    """Inverse of `encode`. Raises ValueError for everything that `encode` doesn't make."""
+    match = re.fullmatch(TEMPLATE, custom_id)
+    if match is None:
+        raise ValueError(f"{custom_id[:100]!r} is none of our buttons")
+    return ButtonId(match["action"], match["job_id"], int(match["index"]))

@@ -1,0 +1,1 @@
+"""How a job looks in its channel: its texts, its progress, its result."""
