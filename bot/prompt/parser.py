@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from bot.prompt.errors import (
@@ -75,8 +76,7 @@ def _check_length(text: str) -> None:
 
 def _uses(tokens: Sequence[Token]) -> list[_Use]:
     starts = [i for i, token in enumerate(tokens) if token.flag is not None]
-    ends = [*starts[1:], len(tokens)]
-    return [_Use(tokens[start], tokens[start + 1 : end]) for start, end in zip(starts, ends, strict=True)]
+    return [_Use(tokens[start], tokens[start + 1 : end]) for start, end in pairwise([*starts, len(tokens)])]
 
 
 def _refuse_permutations(text: str) -> None:
