@@ -1,7 +1,7 @@
 """The composition root: settings -> database -> engine -> service -> client. `python -m bot` is `limner run`.
 
-The order matters. The model is loaded before login, because loading holds the interpreter and would cost acknowledgements; the
-dispatcher starts after login, because recovery asks Discord what was already posted.
+The order matters. The model is loaded before login, because loading holds the interpreter and would cost
+acknowledgements; the dispatcher starts after login, because recovery asks Discord what was already posted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 @contextlib.asynccontextmanager
 async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
     """Whatever draws. torch is imported here, not before: settings errors should not wait for it."""
-    from generation.backends.local import LocalBackend  # noqa: PLC0415
+    from generation.backends.local import LocalBackend
 
     backend = LocalBackend(data_dir=settings.data_dir, device=settings.device)
     try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import discord
 
-from bot.errors import MissingPermissions
+from bot.errors import MissingPermissions, NotServed
 
 if TYPE_CHECKING:
     from bot.client import Limner
@@ -34,10 +34,16 @@ def is_admin(interaction: discord.Interaction[Limner]) -> bool:
     return interaction.permissions.manage_guild or has_role
 
 
+def require_served(interaction: discord.Interaction[Limner]) -> None:
+    """Raises NotServed in guilds that the settings leave out."""
+    if not interaction.client.settings.serves(interaction.guild_id):
+        raise NotServed
+
+
 def require_permissions(interaction: discord.Interaction[Limner]) -> None:
     """Raises MissingPermissions that names each permission the bot lacks in this channel."""
     needed = NEEDED_IN_THREADS if isinstance(interaction.channel, discord.Thread) else NEEDED
     missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
     if missing:
         names = ", ".join(name.replace("_", " ").title() for name in missing)
-        raise MissingPermissions(f"The bot needs these permissions in this channel: {names}. Ask an admin to grant them.")
+        raise MissingPermissions(f"The bot needs these permissions here: {names}. Ask an admin to grant them.")

@@ -1,4 +1,4 @@
-"""The command line: `limner try`, `run`, `models`, `credits`, `db`. Thin: each command calls what the bot itself uses."""
+"""The command line: `limner try`, `run`, `models`, `credits`, `db`. Thin: calls what the bot itself uses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from discord import LoginFailure
+from sqlalchemy.exc import SQLAlchemyError
 
+from bot.__main__ import now, open_database, run
 from bot.config import Settings, SettingsError, load
+from bot.service.errors import StudioError
+from bot.service.storage import Storage
+from bot.service.studio import Studio
+from bot.trial import run_trial
+from db import catalogue, ledger
+from db.errors import DatabaseError
 
 app = typer.Typer(help="Limner: an image bot for your own Discord server and your own GPU.", no_args_is_help=True)
 models_app = typer.Typer(help="The models that draw.", no_args_is_help=True)
@@ -23,12 +32,6 @@ app.add_typer(db_app, name="db")
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `limner` script. Expected errors end with one line instead of a traceback."""
-    from discord import LoginFailure  # noqa: PLC0415
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-    from bot.service.errors import StudioError  # noqa: PLC0415
-    from db.errors import DatabaseError  # noqa: PLC0415
-
     try:
         app(arguments)
     except (SettingsError, DatabaseError, StudioError, LoginFailure, SQLAlchemyError) as error:
@@ -42,7 +45,6 @@ def run_bot(
 ) -> None:
     """Run the bot on Discord (needs LIMNER_DISCORD_TOKEN)."""
     settings = load(Path(".env") if env_file else None)
-    from bot.__main__ import run  # noqa: PLC0415 - discord.py and SQLAlchemy load only when needed
 
     run(settings)
 
@@ -51,10 +53,9 @@ def run_bot(
 def try_out(
     port: Annotated[int, typer.Option(help="Port of the local Discord; another is taken when it is busy.")] = 8970,
     spec: Annotated[Path | None, typer.Option(help="Discord's OpenAPI description, to check every request.")] = None,
-    data_dir: Annotated[Path, typer.Option(help="Where pictures and database of the trial live.")] = Path("data/sandbox"),
+    data_dir: Annotated[Path, typer.Option(help="Where the trial keeps its data.")] = Path("data/sandbox"),
 ) -> None:
     """Start the local Discord and the bot in it, without a token, and print the page's address."""
-    from bot.trial import run_trial  # noqa: PLC0415
 
     sys.exit(run_trial(port=port, spec=spec, data_dir=data_dir))
 
@@ -91,24 +92,18 @@ def list_models() -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    from bot.__main__ import open_database  # noqa: PLC0415
 
     async with open_database(settings):
         pass
 
 
 async def _check_books(settings: Settings) -> tuple[str, ...]:
-    from bot.__main__ import open_database  # noqa: PLC0415
-    from db import ledger  # noqa: PLC0415
 
     async with open_database(settings) as database, database.read() as session:
         return (await ledger.check_books(session)).problems
 
 
 async def _grant(settings: Settings, member_id: int, amount: int) -> int:
-    from bot.__main__ import now, open_database  # noqa: PLC0415
-    from bot.service.storage import Storage  # noqa: PLC0415
-    from bot.service.studio import Studio  # noqa: PLC0415
 
     async with open_database(settings) as database:
         studio = Studio(database, Storage(settings.data_dir), clock=now, welcome_credits=settings.welcome_credits)
@@ -116,8 +111,6 @@ async def _grant(settings: Settings, member_id: int, amount: int) -> int:
 
 
 async def _list_models(settings: Settings) -> list[tuple[str, str, bool]]:
-    from bot.__main__ import open_database  # noqa: PLC0415
-    from db import catalogue  # noqa: PLC0415
 
     async with open_database(settings) as database, database.read() as session:
         return [(model.key, model.source, model.is_default) for model in await catalogue.all(session)]

@@ -98,10 +98,10 @@ class Limner(discord.Client):
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """Answer what no button and no form of this process will: components of other versions, orphaned modals."""
-        data = interaction.data or {}
-        if interaction.type is discord.InteractionType.modal_submit:
-            await answer(interaction, StaleComponent())
-        elif interaction.type is discord.InteractionType.component and not _is_ours(str(data.get("custom_id", ""))):
+        custom_id = str(interaction.data.get("custom_id", "")) if interaction.data else ""
+        is_modal = interaction.type is discord.InteractionType.modal_submit
+        is_component = interaction.type is discord.InteractionType.component
+        if is_modal or (is_component and not _is_ours(custom_id)):
             await answer(interaction, StaleComponent())
 
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
@@ -110,7 +110,7 @@ class Limner(discord.Client):
             await delete_result(self, payload.channel_id, payload.message_id, payload.user_id)
 
     async def close(self) -> None:
-        """Stop taking work first, then leave Discord. Running jobs stay RUNNING in their rows: the next start takes them up."""
+        """Stop taking work, then leave Discord. Running jobs stay RUNNING in their rows for the next start."""
         work, self._work = self._work, None
         if work is not None and work is not asyncio.current_task():
             await self.dispatcher.aclose()

@@ -1,7 +1,7 @@
 """The one table from exception to message. What a member reads when something is refused or breaks is decided here.
 
-Order of precedence: a refusal of ours (it carries its own title and text), a refusal by Discord, then everything else, which
-is a bug: logged with a short id that the member sees, so that the admin can find it.
+Order of precedence: a refusal of ours (it carries its own title and text), a refusal by Discord, then everything else,
+which is a bug: logged with a short id that the member sees, so that the admin can find it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NotServed(FrontError):
 
 
 class NotAdmin(FrontError):
-    """Only Limner's admins can use this command. In a served server these are members with Manage Server or the admin role."""
+    """Only Limner's admins can use this command: in a served server, members with Manage Server or the admin role."""
 
     title = "Admins only"
 
@@ -60,7 +60,7 @@ class StaleComponent(FrontError):
 
 
 def explain(error: BaseException, *, typed: str | None = None) -> discord.Embed:
-    """The embed that tells the member what went wrong. `typed` is the command as the member typed it, for the footer."""
+    """The embed that tells the member what went wrong. `typed` is the command as typed, for the footer."""
     title, text = _title_and_text(_root(error))
     embed = discord.Embed(title=title, description=text[:4096], colour=RED)
     if typed:
@@ -69,7 +69,7 @@ def explain(error: BaseException, *, typed: str | None = None) -> discord.Embed:
 
 
 async def answer(interaction: discord.Interaction[Any], error: BaseException) -> None:
-    """Tell the member, ephemerally, in whichever way the interaction still allows. Never raises: there is nobody left to tell."""
+    """Tell the member, ephemerally, in whichever way the interaction still allows. Never raises."""
     embed = explain(error, typed=_typed(interaction))
     try:
         if not interaction.response.is_done():
@@ -98,7 +98,7 @@ def _title_and_text(error: BaseException) -> tuple[str, str]:
         case app_commands.TransformerError() | app_commands.CheckFailure():
             return "Invalid parameter", str(error)
         case discord.Forbidden():
-            return "Missing permissions", "Discord doesn't let the bot do that here. Ask an admin to check its permissions."
+            return "Missing permissions", "Discord doesn't let the bot do that here. Ask an admin to check its role."
         case _:
             return _bug(error)
 

@@ -1,7 +1,7 @@
 """From an interaction to accepted jobs: the same few steps for commands and buttons.
 
-Check what Discord lets us do here, submit the order, put up a waiting message for each job and tell the studio its id: only
-then may a job be claimed. Whatever goes wrong before that leaves nothing charged.
+Check what Discord lets us do here, submit the order, put up a waiting message for each job and tell the studio its id:
+only then may a job be claimed. Whatever goes wrong before that leaves nothing charged.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 # Discord drops an interaction that has no answer after 3 s; the rest is for the way there and back.
 ANSWER_WITHIN_S = 1.5
+
 
 def order_from(
     interaction: discord.Interaction[Limner],
@@ -98,7 +99,7 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> None
 
 
 async def _defer_late(interaction: discord.Interaction[Limner]) -> None:
-    """Answer in time although the database is slow. A failure shows again, and is handled, when the waiting message goes up."""
+    """Answer in time although the database is slow. A failure shows again when the waiting message goes up."""
     try:
         await defer_privately(interaction)
     except discord.HTTPException as error:
@@ -108,7 +109,7 @@ async def _defer_late(interaction: discord.Interaction[Limner]) -> None:
 async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:
     """Post one waiting message and return its id.
 
-    The answer to the interaction serves the first job; the rest, and all after a private deferral, are ordinary messages.
+    The answer to the interaction serves the first job; the rest, and all after a deferral, are ordinary messages.
     """
     text = waiting(job_text(ticket.job), place=ticket.place, eta_s=ticket.eta_s)
     view = waiting_view(ticket.job.id)

@@ -1,7 +1,7 @@
 """`limner try`: the local Discord and the bot as two processes of their own, without a token.
 
-Ignores `.env` and every `LIMNER_*` variable: the trial must not touch the real bot's data or token. Knows the sandbox only by
-its command line and the one JSON line that it prints.
+Ignores `.env` and every `LIMNER_*` variable: the trial must not touch the real bot's data or token. Knows the sandbox
+only by its command line and the one JSON line that it prints.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from bot.config import PREFIX
 START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 20
 POLL_S = 0.25
+READY = "\n  Limner is ready: open {url}\n  Type /imagine in the page's message box. Ctrl-C stops.\n"
 
 
 def run_trial(*, port: int, spec: Path | None, data_dir: Path) -> int:
@@ -50,7 +51,7 @@ def _watch(url: str, sandbox: subprocess.Popen[bytes], bot: subprocess.Popen[byt
     while sandbox.poll() is None and bot.poll() is None:
         if not announced and _is_online(url):
             announced = True
-            print(f"\n  Limner is ready: open {url}\n  Type /imagine in the page's message box. Ctrl-C stops.\n", flush=True)
+            print(READY.format(url=url), flush=True)
         elif not announced and time.monotonic() > deadline:
             print(f"limner: the bot was not online after {START_TIMEOUT_S} s.", file=sys.stderr)
             return 1
@@ -97,7 +98,9 @@ def _bot_environment(place: dict[str, Any], data_dir: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _process(command: list[str], environment: dict[str, str], stdout: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    command: list[str], environment: dict[str, str], stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A child that is asked to stop at the end, and killed when it doesn't."""
     with subprocess.Popen(command, env=environment, stdout=stdout) as child:
         try:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 def register(tree: app_commands.CommandTree[Limner]) -> None:
     """Add every command to the tree. A new command is one import above and one line here."""
-    for command in (imagine, vary, inpaint, info, cancel_job):
-        tree.add_command(command)
+    tree.add_command(imagine)
+    tree.add_command(vary)
+    tree.add_command(inpaint)
+    tree.add_command(info)
+    tree.add_command(cancel_job)
     tree.add_command(Admin())

@@ -44,9 +44,7 @@ class Credits(AdminGroup, name="credits", description="Grant and look up credits
         amount: app_commands.Range[int, 1, MAX_GRANT],
     ) -> None:
         transfer_id = f"grant:{interaction.id}"
-        available = await interaction.client.studio.grant(
-            member.id, amount, by=interaction.user.id, id=transfer_id
-        )
+        available = await interaction.client.studio.grant(member.id, amount, by=interaction.user.id, id=transfer_id)
         text = f"Granted **{amount}** credits to {member.mention}, who now has **{available}**."
         await interaction.response.send_message(text, ephemeral=True)
 
@@ -68,8 +66,8 @@ class Models(AdminGroup, name="models", description="The models that draw"):
         for model in models[:MAX_CHOICES]:
             name = f"{model.key} (default)" if model.is_default else model.key
             size = f"{model.native_size}x{model.native_size} px"
-            value = f"{size} · {model.default_steps} steps · guidance {model.default_guidance_scale:g} · rate {model.rate:g}"
-            embed.add_field(name=name, value=f"{value} · `{model.digest[:10]}`", inline=False)
+            defaults = f"{model.default_steps} steps · guidance {model.default_guidance_scale:g} · rate {model.rate:g}"
+            embed.add_field(name=name, value=f"{size} · {defaults} · `{model.digest[:10]}`", inline=False)
         await interaction.response.send_message(embed=embed, ephemeral=True)
 
     @app_commands.command(name="default", description="Choose the model that draws from now on")

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 @app_commands.command(name="vary", description="Create variations of your own picture")
-@app_commands.describe(image="The picture to start from (PNG, JPEG, WebP or GIF)", prompt="What the variations should show")
+@app_commands.describe(
+    image="The picture to start from (PNG, JPEG, WebP or GIF)", prompt="What the variations should show"
+)
 async def vary(interaction: discord.Interaction[Limner], image: discord.Attachment, prompt: str) -> None:
     parsed = parse(prompt)
     await defer_privately(interaction)

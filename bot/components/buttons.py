@@ -1,8 +1,8 @@
 """What each button does. One class per action; the whole state is in the custom_id, so buttons outlive restarts.
 
 discord.py only logs what a dynamic item raises, and the member sees "interaction failed": every press goes through
-`JobButton.callback`, which sends all exceptions to the error table. A new button is one class here, its name in BUTTONS and a
-line in `views.py`.
+`JobButton.callback`, which sends all exceptions to the error table. A new button is one class here, its name in BUTTONS
+and a line in `views.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 import discord
 from discord.ui import Button, DynamicItem, Item, View
 
+from bot.access import require_served
 from bot.components.custom_id import ButtonId, decode
 from bot.delivery.cancellation import cancel_job
-from bot.errors import NotServed, answer
+from bot.errors import answer
 from bot.intake import accept, order_from
 from bot.service.actions import JobAction
 
@@ -39,13 +40,12 @@ class JobButton(DynamicItem[Button[View]], template=r"(?!)"):
     async def from_custom_id(
         cls, interaction: discord.Interaction[Any], item: Item[Any], match: re.Match[str], /
     ) -> Self:
-        assert isinstance(item, Button)  # noqa: S101 - the templates match custom_ids that only our buttons have
+        assert isinstance(item, Button)
         return cls(item, decode(match.string))
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         try:
-            if not interaction.client.settings.serves(interaction.guild_id):
-                raise NotServed
+            require_served(interaction)
             await self.press(interaction)
         except Exception as error:
             await answer(interaction, error)

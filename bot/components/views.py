@@ -1,7 +1,7 @@
 """The rows of buttons under each kind of message. What a button does is in `buttons.py`, found by its custom_id alone.
 
-The views are sent already stopped: discord.py would otherwise keep each in memory to await its presses, and sending one again
-with fewer items would unregister our dynamic items for the whole client.
+The views are sent already stopped: discord.py would otherwise keep each in memory to await its presses, and sending one
+again with fewer items would unregister our dynamic items for the whole client.
 """
 
 from __future__ import annotations

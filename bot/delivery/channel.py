@@ -1,7 +1,7 @@
 """How a job's life shows in its channel: progress edits, the result, the end, and finding them again after a restart.
 
-Implements the service's `Delivery` with the bot's own token and message ids, because interaction tokens die after 15 minutes
-and a queue can be longer. Money and job states are the studio's business; this module only tells.
+Implements the service's `Delivery` with the bot's own token and message ids, because interaction tokens die after
+15 minutes and a queue can be longer. Money and job states are the studio's business; this module only tells.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import discord
 
@@ -52,13 +53,13 @@ def job_text(job: Job) -> JobText:
 
 
 class ChannelDelivery:
-    """One per client. `limit` tells a guild's upload limit in bytes."""
+    """One per client."""
 
-    def __init__(self, client: Limner, studio: Studio, storage: Storage, *, new_edits: Callable[..., ProgressEdits]) -> None:
+    def __init__(self, client: Limner, studio: Studio, storage: Storage) -> None:
         self._client = client
         self._studio = studio
         self._storage = storage
-        self._edits = new_edits(self._edit_progress)
+        self._edits = ProgressEdits(self._edit_progress, clock=time.monotonic, sleep=asyncio.sleep)
         self._jobs: dict[str, Job] = {}
 
     def progress(self, job: Job, event: Started | StepFinished) -> None:
@@ -72,7 +73,7 @@ class ChannelDelivery:
         self._edits.update(job.id, job.channel_id, text, preview)
 
     async def deliver(self, job: Job, images: Sequence[Image]) -> int:
-        """Post the result once and take the waiting message away. Returns the result's message id. Raises Undeliverable."""
+        """Post the result once, take the waiting message away, return the result's message id. Raises Undeliverable."""
         await self._stop_progress(job)
         account = await self._studio.account(job.member_id)
         text = result(job_text(job), available=account.available, charged=job.charged or 0)
@@ -141,22 +142,26 @@ class ChannelDelivery:
         view: discord.ui.View | None = None,
         reference: discord.MessageReference | None = None,
     ) -> discord.Message:
-        """Post in the job's channel, or to the member directly when the channel is gone. The nonce stops a double post."""
+        """Post in the job's channel, or to the member when the channel is gone. The nonce stops a double post."""
         channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
         # discord.py wants each argument left out rather than None.
         parts = {"file": file, "view": view, "reference": reference}
-        given = {name: part for name, part in parts.items() if part is not None}
+        given: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
         try:
-            return await channel.send(text, nonce=job.id, **given)  # type: ignore[arg-type, no-any-return]
+            return await channel.send(text, nonce=job.id, **given)
         except (discord.NotFound, discord.Forbidden) as gone:
-            log.warning("job %s: channel %d refused the result (%s); trying a direct message", job.id, job.channel_id, gone)
-            try:
-                member = await self._client.fetch_user(job.member_id)
-                if file is not None:
-                    file.reset(seek=True)
-                return await member.send(text, **{k: v for k, v in given.items() if k != "reference"})  # type: ignore[arg-type, no-any-return]
-            except (discord.NotFound, discord.Forbidden) as error:
-                raise Undeliverable(f"{gone}; direct message: {error}") from error
+            log.warning("job %s: its channel refuses (%s); trying a direct message", job.id, gone)
+            given.pop("reference", None)
+            if file is not None:
+                file.reset(seek=True)
+            return await self._send_directly(job, text, given)
+
+    async def _send_directly(self, job: Job, text: str, parts: dict[str, Any]) -> discord.Message:
+        try:
+            member = await self._client.fetch_user(job.member_id)
+            return await member.send(text, nonce=job.id, **parts)
+        except (discord.NotFound, discord.Forbidden) as error:
+            raise Undeliverable(f"neither the channel nor the member takes the message: {error}") from error
 
     def _file(self, job: Job, images: Sequence[Image]) -> discord.File:
         pngs = [self._storage.read(image.path) for image in images]
@@ -189,7 +194,8 @@ class ChannelDelivery:
             return
         hook = discord.Webhook.partial(job.application_id, job.interaction_token, client=self._client)
         with contextlib.suppress(discord.HTTPException):
-            await hook.edit_message("@original", content=text, view=None)  # type: ignore[arg-type]
+            # Discord takes "@original" for a message id here; discord.py's annotation doesn't say so.
+            await hook.edit_message("@original", content=text, view=None)  # type: ignore[call-overload]
 
     async def _stop_progress(self, job: Job) -> None:
         self._jobs.pop(job.id, None)

@@ -79,9 +79,9 @@ class Person:
                     and first.endswith(ending)
                     and text in first
                     and message["attachments"]
+                    and "%)" not in first
                 ):
-                    if "%)" not in first:
-                        return message
+                    return message
             return None
 
         return await self.until(finished)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of six jobs, then start again: each is delivered exactly once, old buttons work, the books balance."""
+"""kill -9 in the middle of six jobs, then start again: each is delivered once, old buttons work, the books balance."""
 
 from __future__ import annotations
 
