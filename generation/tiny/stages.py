@@ -124,7 +124,7 @@ class DenoiserStage:
         subjects: list[Subject],
         batch: int = 64,
         bank: int = 8192,
-        passes: int = 3,
+        passes: int = 4,
     ):
         self.batch = min(batch, bank)
         self.pipeline, self._subjects, self._bank, self._passes = pipeline, subjects, bank, passes
