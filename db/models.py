@@ -27,6 +27,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+REVENUE = "revenue"
+"""The account that credits go to when members spend them."""
+GRANTS = "grants"
+"""The account that credits come from; its balance is minus all that was ever granted."""
+SYSTEM_ACCOUNTS = (GRANTS, REVENUE)
+"""Opened by the first migration; the only accounts that may go below zero."""
+
 
 class TransferKind(StrEnum):
     """How a transfer moves its amount."""

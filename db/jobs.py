@@ -1,0 +1,273 @@
+"""Owns the state of jobs and their pictures. Knows no credits, no recipe, no Discord.
+
+    QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED
+    QUEUED -> FAILED | CANCELLED          RUNNING -> QUEUED (recovery after a restart)
+
+Each arrow is one function and one UPDATE ... WHERE state = <old>, which says whether it won: of two that try, one gets
+True. An ended job stays as it ended; then only its marks change (delivered, undeliverable, deleted), each once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, case, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from db.models import Image, Job, JobState
+
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+_LANES = {"turbo": 0, "fast": 1, "relax": 2}
+_UPSCALE = "upscale"
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Jobs under way, of one member or of all."""
+
+    running: int
+    queued: int
+
+
+async def enqueue(session: AsyncSession, job: Job) -> bool:
+    """Insert a QUEUED job. False, and nothing changed, when its id exists: the interaction was delivered twice."""
+    if job.state not in (None, JobState.QUEUED):
+        raise ValueError(f"job {job.id} is {job.state}: a new job is queued")
+    if await session.get(Job, job.id) is not None:
+        return False
+    session.add(job)
+    await session.flush()
+    return True
+
+
+async def get(session: AsyncSession, job_id: str) -> Job | None:
+    """The job as it is now, or None."""
+    return await session.get(Job, job_id, populate_existing=True)
+
+
+async def claim(session: AsyncSession, *, now: datetime, max_running_per_member: int) -> Job | None:
+    """QUEUED -> RUNNING for the job whose turn it is; None when nobody's is. Counts the attempt.
+
+    Lanes go turbo, fast, relax; within a lane the member with the fewest running jobs is next, then the oldest job. A
+    job without a waiting message is not ready: its member could not be told of it.
+    """
+    other = aliased(Job)
+    running = (
+        select(func.count())
+        .where(other.member_id == Job.member_id, other.state == JobState.RUNNING)
+        .correlate(Job)
+        .scalar_subquery()
+    )
+    ready = (
+        select(Job.id)
+        .where(Job.state == JobState.QUEUED, Job.message_id.is_not(None), running < max_running_per_member)
+        .order_by(case(_LANES, value=Job.lane), running, Job.created_at, Job.id)
+        .limit(1)
+    )
+    job_id = await session.scalar(ready)
+    if job_id is None or not await _move(
+        session, job_id, JobState.QUEUED, JobState.RUNNING, attempts=Job.attempts + 1, started_at=now
+    ):
+        return None
+    return await get(session, job_id)
+
+
+async def requeue(session: AsyncSession, job_id: str) -> bool:
+    """RUNNING -> QUEUED, for a job whose process died. Its attempts stay counted; its age keeps its place."""
+    return await _move(session, job_id, JobState.RUNNING, JobState.QUEUED, started_at=None)
+
+
+async def succeed(session: AsyncSession, job_id: str, *, now: datetime, charged: int, device_ms: int) -> bool:
+    """RUNNING -> SUCCEEDED. `charged` in credits, `device_ms` as the engine measured it."""
+    return await _move(
+        session,
+        job_id,
+        JobState.RUNNING,
+        JobState.SUCCEEDED,
+        finished_at=now,
+        charged=charged,
+        device_ms=device_ms,
+    )
+
+
+async def fail(session: AsyncSession, job_id: str, *, now: datetime, reason: str, from_state: JobState) -> bool:
+    """QUEUED | RUNNING -> FAILED. `reason` is shown to the member; what failed costs nothing."""
+    _check_active(from_state)
+    return await _move(session, job_id, from_state, JobState.FAILED, finished_at=now, reason=reason, charged=0)
+
+
+async def cancel(
+    session: AsyncSession,
+    job_id: str,
+    *,
+    now: datetime,
+    from_state: JobState,
+    charged: int = 0,
+    steps_done: int | None = None,
+    total_steps: int | None = None,
+) -> bool:
+    """QUEUED | RUNNING -> CANCELLED. A running job is charged for the share of the steps that it did."""
+    _check_active(from_state)
+    return await _move(
+        session,
+        job_id,
+        from_state,
+        JobState.CANCELLED,
+        finished_at=now,
+        charged=charged,
+        steps_done=steps_done,
+        total_steps=total_steps,
+    )
+
+
+async def set_message(session: AsyncSession, job_id: str, message_id: int) -> bool:
+    """The waiting message is up: the job may be claimed, the interaction's token is forgotten. False: no such job."""
+    return await _set(session, Job.id == job_id, message_id=message_id, interaction_token=None)
+
+
+async def mark_delivered(session: AsyncSession, job_id: str, *, now: datetime, result_message_id: int | None) -> bool:
+    """The member has been told how the job ended. True once, and only for a job that ended and isn't undeliverable."""
+    return await _set(session, *_untold(job_id), delivered_at=now, result_message_id=result_message_id)
+
+
+async def mark_undeliverable(session: AsyncSession, job_id: str, *, now: datetime) -> bool:
+    """The channel is gone: nobody will try again. True once, and only for a job that ended and isn't delivered."""
+    return await _set(session, *_untold(job_id), undeliverable_at=now)
+
+
+async def mark_deleted(session: AsyncSession, job_id: str, *, now: datetime) -> bool:
+    """The pictures' files are removed; the rows stay. True once, and only for a job that ended."""
+    won = await _set(session, Job.id == job_id, Job.state.in_(ENDED), Job.deleted_at.is_(None), deleted_at=now)
+    if won:
+        await session.execute(update(Image).where(Image.job_id == job_id).values(deleted_at=now))
+    return won
+
+
+async def add_images(session: AsyncSession, images: Iterable[Image]) -> None:
+    """Insert the pictures of a job. A second picture at the same index is an IntegrityError."""
+    session.add_all(images)
+    await session.flush()
+
+
+async def images(session: AsyncSession, job_id: str) -> Sequence[Image]:
+    """The job's pictures in order, flagged and deleted ones included."""
+    return (await session.scalars(select(Image).where(Image.job_id == job_id).order_by(Image.index))).all()
+
+
+async def image(session: AsyncSession, job_id: str, index: int) -> Image | None:
+    """Picture `index` (1-based) of the job, or None."""
+    return await session.scalar(select(Image).where(Image.job_id == job_id, Image.index == index))
+
+
+async def in_state(session: AsyncSession, state: JobState) -> Sequence[Job]:
+    """Every job in that state, oldest first."""
+    return await _jobs(session, select(Job).where(Job.state == state).order_by(Job.created_at, Job.id))
+
+
+async def undelivered(session: AsyncSession) -> Sequence[Job]:
+    """Jobs that ended and whose members don't know it yet, the one that ended first first."""
+    untold = Job.delivered_at.is_(None), Job.undeliverable_at.is_(None)
+    return await _jobs(session, select(Job).where(*untold, Job.state.in_(ENDED)).order_by(Job.finished_at, Job.id))
+
+
+async def counts(session: AsyncSession, member_id: int | None = None) -> JobCounts:
+    """How many jobs run and wait: the member's, or everybody's."""
+    active = select(Job.state, func.count()).where(Job.state.in_(ACTIVE)).group_by(Job.state)
+    if member_id is not None:
+        active = active.where(Job.member_id == member_id)
+    by_state = {state: int(count) for state, count in await session.execute(active)}
+    return JobCounts(running=by_state.get(JobState.RUNNING, 0), queued=by_state.get(JobState.QUEUED, 0))
+
+
+async def queued_ahead(session: AsyncSession, job_id: str) -> Sequence[Job]:
+    """The jobs that will be claimed before this queued one, in that order; none when it isn't queued.
+
+    Plays the claims through, as if no job ended and none came meanwhile: each claim makes its member's next one wait
+    for the others. The queue is short (limits.py), so this is cheaper than asking the database to do it.
+    """
+    waiting = list(await in_state(session, JobState.QUEUED))
+    running: Counter[int] = Counter(job.member_id for job in await in_state(session, JobState.RUNNING))
+    ahead: list[Job] = []
+    while waiting:
+        following = min(waiting, key=lambda job: (_LANES[job.lane], running[job.member_id], job.created_at, job.id))
+        if following.id == job_id:
+            return ahead
+        waiting.remove(following)
+        running[following.member_id] += 1
+        ahead.append(following)
+    return []
+
+
+async def place_in_queue(session: AsyncSession, job_id: str) -> int:
+    """1 for the job that is claimed next, 0 for one that isn't queued."""
+    job = await get(session, job_id)
+    if job is None or job.state is not JobState.QUEUED:
+        return 0
+    return len(await queued_ahead(session, job_id)) + 1
+
+
+async def find_active(
+    session: AsyncSession, *, parent_id: str, action: str, parent_index: int | None, member_id: int
+) -> Job | None:
+    """The job under way that the same press of the same button by the same member started, or None."""
+    same = Job.parent_id == parent_id, Job.parent_index == parent_index, Job.action == action
+    return await _first(session, select(Job).where(*same, Job.member_id == member_id, Job.state.in_(ACTIVE)))
+
+
+async def find_finished_upscale(session: AsyncSession, *, parent_id: str, parent_index: int) -> Job | None:
+    """The upscale of that picture that is in the channel, or about to be; None when none is, or not any more."""
+    same = Job.parent_id == parent_id, Job.parent_index == parent_index, Job.action == _UPSCALE
+    there = Job.state == JobState.SUCCEEDED, Job.deleted_at.is_(None), Job.undeliverable_at.is_(None)
+    return await _first(session, select(Job).where(*same, *there))
+
+
+async def by_result_message(session: AsyncSession, message_id: int) -> Job | None:
+    """The job whose result that Discord message is."""
+    return await _first(session, select(Job).where(Job.result_message_id == message_id))
+
+
+async def by_message(session: AsyncSession, message_id: int) -> Job | None:
+    """The job whose waiting message that Discord message is."""
+    return await _first(session, select(Job).where(Job.message_id == message_id))
+
+
+async def recent(session: AsyncSession, *, limit: int) -> Sequence[Job]:
+    """The newest jobs in any state, newest first."""
+    return await _jobs(session, select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit))
+
+
+async def _jobs(session: AsyncSession, query: Select[Job]) -> Sequence[Job]:
+    return (await session.scalars(query)).all()
+
+
+async def _first(session: AsyncSession, query: Select[Job]) -> Job | None:
+    return (await session.scalars(query.order_by(Job.created_at, Job.id).limit(1))).one_or_none()
+
+
+def _untold(job_id: str) -> tuple[ColumnElement[bool], ...]:
+    return Job.id == job_id, Job.state.in_(ENDED), Job.delivered_at.is_(None), Job.undeliverable_at.is_(None)
+
+
+def _check_active(from_state: JobState) -> None:
+    if from_state not in ACTIVE:
+        raise ValueError(f"no job leaves the state {from_state}")
+
+
+async def _move(session: AsyncSession, job_id: str, old: JobState, new: JobState, **values: object) -> bool:
+    """The one place that changes a state."""
+    return await _set(session, Job.id == job_id, Job.state == old, state=new, **values)
+
+
+async def _set(session: AsyncSession, *conditions: ColumnElement[bool], **values: object) -> bool:
+    """Whether a row met the conditions. A Job loaded in this session follows (synchronize_session)."""
+    changed = await session.execute(
+        update(Job).where(*conditions).values(values).returning(Job.id),
+        execution_options={"synchronize_session": "fetch"},
+    )
+    return changed.one_or_none() is not None
