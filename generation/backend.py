@@ -42,7 +42,8 @@ class Backend(Protocol):
     def submit(self, request_id: str, recipe: Recipe, lane: Lane) -> AsyncIterator[Event]:
         """Queue the recipe; yields Started?, StepFinished*, then exactly one of Finished or Failed.
 
-        Raises EngineBusy or EngineStopped from the first iteration; never raises afterwards. Closing the iterator cancels.
+        Raises EngineBusy or EngineStopped from the first iteration; never raises afterwards. The slot is taken at
+        once, and closing or dropping the iterator cancels. Raises ValueError at once for an id that is still running.
         """
         ...
 

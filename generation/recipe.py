@@ -1,4 +1,4 @@
-"""The frozen, serialisable description of a picture to draw. Knows no torch: a recipe is data and lives in a job's row."""
+"""The frozen, serialisable description of a picture to draw. Knows no torch: it lives in a job's row."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Recipe:
 
     Picture `i` of `num_images` is drawn with a generator seeded with `seed + i` (modulo 2**32).
 
-    `image` and `mask` name files under the backend's inputs folder (relative, POSIX): never bytes, never absolute paths.
-    `width` and `height` are those of one picture, multiples of 8. `strength` is diffusers' image-to-image strength in 0..1.
+    `image` and `mask` name files under the backend's data folder (relative, POSIX): never bytes, never absolute paths.
+    `width` and `height` are those of one picture, multiples of 8. `strength` is diffusers' image-to-image strength, 0..1.
     `chaos` (0..1) spreads the pictures of a grid apart; 0 leaves the pipeline alone.
     Raises InvalidRecipe when the parts contradict one another.
     """

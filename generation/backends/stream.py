@@ -15,12 +15,12 @@ from generation.events import Event, Failed, Finished
 class EventStream(AsyncIterator[Event]):
     """Events in the order in which they were put, then StopAsyncIteration after Finished or Failed.
 
-        `abandon` is called once when the reader goes away before the end: by `aclose`, by cancelling the task that waits in
-        `async for`, or by dropping the iterator. So a request never outlives its reader, as with an async generator, but
-    when the first iteration never came.
+    `abandon` is called once when the reader goes away before the end: by `aclose`, by cancelling the task that waits in
+    `async for`, or by dropping the iterator. So a request never outlives its reader, as with an async generator, but
+    also when the first iteration never came.
 
-        put: appends an event. Whoever draws keeps only this, not the stream, which could never be dropped otherwise; it also
-        sees to it that nothing follows a terminal event.
+    put: appends an event. Whoever draws keeps only this, not the stream, which could never be dropped otherwise; and
+    sees to it that nothing follows a terminal event.
     """
 
     def __init__(self, abandon: Callable[[], object] | None, refusal: GenerationError | None = None) -> None:

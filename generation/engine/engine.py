@@ -47,7 +47,6 @@ class Engine:
         self._waiting: list[Request] = []
         self._running: dict[Request, Fiber] = {}
         self._answers: dict[Request, _Answer] = {}
-        self._arrivals = 0
 
     # -- denoisers ---------------------------------------------------------------------------------------------------
 
@@ -76,8 +75,6 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Queue the request. Its `on_end` will be called exactly once."""
-        self._arrivals += 1
-        request.arrival = self._arrivals
         self._waiting.append(request)
         self._waiting.sort(key=lambda waiting: waiting.rank)
 

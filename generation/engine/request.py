@@ -28,6 +28,7 @@ class Request:
     """One recipe on its way through the engine.
 
     body: runs in the request's greenlet and returns what the request is for (latents, for a pipeline call).
+    arrival: orders requests of one lane; smaller came first.
     on_start: called on the engine's thread before the first forward that carries the request.
     on_end(result, error): called there exactly once; `error` is None or why there is no result.
     count_steps: the number of steps, once the pipeline has prepared them (image-to-image runs fewer than asked for).
@@ -40,6 +41,7 @@ class Request:
         lane: Lane,
         body: Callable[[], Any],
         *,
+        arrival: int,
         on_end: Callable[[Any, BaseException | None], None],
         on_start: Callable[[], None] = _nothing,
     ) -> None:
@@ -55,7 +57,7 @@ class Request:
         self.cancelled = False
         self.started = False
         self.laps: list[tuple[Stopwatch, float]] = []
-        self.arrival = 0
+        self.arrival = arrival
 
     def device_s(self) -> float:
         """The request's share of the device time of its forwards, by rows. Waits for the device."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
 
 from generation.backend import ModelInfo
@@ -62,7 +63,7 @@ def resolve(source: str, data_dir: Path) -> Path:
 def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
     """Read the checkpoint and move it to the device; seconds to minutes. Raises UnknownModel."""
     path = resolve(source, data_dir)
-    diffusers.utils.logging.disable_progress_bar()
+    _hush_libraries()
     try:
         pipeline = _read_file(path) if path.is_file() else _read_folder(path)
     except (OSError, ValueError, TypeError, AttributeError, ImportError, KeyError) as error:
@@ -87,6 +88,13 @@ def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
     )
     with torch.no_grad():
         return LoadedModel(info, architecture, pipeline)
+
+
+def _hush_libraries() -> None:
+    """Both print bars and advice for programmers; what matters to us comes as exceptions."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def choose_device(name: str) -> torch.device:
