@@ -15,7 +15,7 @@ SEEDS_PER_GRID = GRID_IMAGES  # repeats step by this, so no two of their picture
 
 MAX_INPUT_BYTES = 10 * 1024 * 1024  # Discord's own limit for members without Nitro
 MAX_INPUT_SIDE = 4096  # 16 megapixels decode to 64 MB: the most that one upload may take of memory
-MAX_INPUT_RATIO = 8  # beyond that the short side of the model's area has too few latent pixels to show anything
+MAX_INPUT_RATIO = 4  # what `--ar` allows: beyond it the short side of the model's area is too small to show anything
 
 MAX_ATTEMPTS = 2  # a job found running at a start with more attempts than this probably brings the process down itself
 RESERVATION_TTL = dt.timedelta(hours=24)  # longer than any queue; after that a forgotten hold goes back to the member

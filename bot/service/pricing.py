@@ -33,10 +33,10 @@ def work(recipe: Recipe, model: Rates) -> Fraction:
 def price(recipe: Recipe, model: Rates, lane: Lane) -> int:
     """Credits for the recipe: max(1, ceil(work x rate)); relax is free, turbo costs double.
 
-    Raises ValueError when the model's rate isn't a positive number: a price must never come out as NaN.
+    Raises ValueError when the model's rate is no finite number from 0 on: a price must never come out as NaN.
     """
-    if not (math.isfinite(model.rate) and model.rate > 0):
-        raise ValueError(f"the model's rate must be a positive number, not {model.rate}; set it in its row")
+    if not (math.isfinite(model.rate) and model.rate >= 0):
+        raise ValueError(f"the model's rate must be a number from 0 on, not {model.rate}; set it in its row")
     if lane is Lane.RELAX:
         return 0
     # str() first: 0.1 means a tenth here, not the binary fraction next to it.

@@ -1,0 +1,90 @@
+"""What goes into the studio and what comes out: plain frozen data, no Discord objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.prompt.parser import ImaginePrompt
+from bot.service.actions import BUTTON_ACTIONS, JobAction
+from db.models import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One interaction that asks for jobs.
+
+    Commands bring a `prompt`, /vary and /inpaint the bytes of an `image`, /inpaint those of a `mask`. Buttons bring the
+    `parent_id` of the job that they hang under and, except 🔄, the 1-based `index` of its picture.
+    Raises ValueError when these don't belong to the action: that is a mistake of the caller, not of the member.
+    """
+
+    interaction_id: int
+    application_id: int
+    interaction_token: str
+    guild_id: int
+    channel_id: int
+    member_id: int
+    action: JobAction
+    prompt: ImaginePrompt | None = None
+    parent_id: str | None = None
+    index: int = 0
+    image: bytes | None = None
+    mask: bytes | None = None
+
+    def __post_init__(self) -> None:
+        is_button = self.action in BUTTON_ACTIONS
+        wanted = {
+            "prompt": not is_button,
+            "parent_id": is_button,
+            "image": self.action in (JobAction.VARY, JobAction.INPAINT),
+            "mask": self.action is JobAction.INPAINT,
+        }
+        wrong = [name for name, needed in wanted.items() if needed != (getattr(self, name) is not None)]
+        if wrong:
+            raise ValueError(f"an order for {self.action} has the wrong parts: check {', '.join(wrong)}")
+
+    def job_id(self, number: int) -> str:
+        """The id of the order's `number`-th job, from 1: the same again when the interaction is retried."""
+        return f"{self.interaction_id}-{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """An accepted job and what its waiting message shows.
+
+    `place` is 1 for the next job; `eta_s` is seconds until it is done, None while nothing was measured yet;
+    `available` is what is left to the member.
+    """
+
+    job: Job
+    place: int
+    eta_s: float | None
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOutcome:
+    """`was` tells whether the job is cancelled already ("queued") or is to be stopped by the dispatcher ("running")."""
+
+    job: Job
+    was: Literal["queued", "running"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountView:
+    """What /info shows. Credits: `available` may be spent, `pending` are reserved for the active jobs."""
+
+    available: int
+    pending: int
+    running: list[Job]
+    queued: list[Job]
+    lifetime_images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """What runs, oldest first, and what waits, next first."""
+
+    running: list[Job]
+    queued: list[Job]

@@ -1,0 +1,127 @@
+"""How a job ends, state and money together. Each function works in one transaction that the studio opened.
+
+Transfer ids are derived from the job's, so that no path can pay or give back twice; money moves only when the job's own
+arrow won.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.service.limits import RESERVATION_TTL
+from bot.service.outcome import Outcome
+from bot.service.pricing import partial
+from db import jobs, ledger, members
+from db.models import Job, JobState, TransferCode
+
+_RESERVE = "/reserve"
+
+
+async def welcome(session: AsyncSession, member_id: int, *, credits: int, now: datetime) -> None:
+    """Know the member and open the account; a new one gets the first credits, once."""
+    account_id = ledger.member_account(member_id)
+    is_new = await members.ensure(session, member_id, now=now)
+    await ledger.ensure_account(session, account_id)
+    if is_new and credits > 0:
+        await ledger.grant(
+            session,
+            id=f"welcome:{member_id}",
+            account_id=account_id,
+            amount=credits,
+            now=now,
+            code=TransferCode.WELCOME,
+        )
+
+
+async def reserve(session: AsyncSession, job: Job, *, now: datetime) -> None:
+    """Hold the job's price. Raises db.errors.InsufficientBalance; a free job holds nothing."""
+    if job.price > 0:
+        await ledger.reserve(
+            session,
+            id=f"{job.id}{_RESERVE}",
+            debit_account_id=ledger.member_account(job.member_id),
+            amount=job.price,
+            now=now,
+            expires_at=now + RESERVATION_TTL,
+        )
+
+
+async def succeed(session: AsyncSession, job: Job, outcome: Outcome, *, now: datetime) -> bool:
+    """RUNNING -> SUCCEEDED with its pictures; withheld ones are not charged. Whether it won."""
+    charged = partial(job.price, outcome.shown, len(outcome.images))
+    if not await jobs.succeed(session, job.id, now=now, charged=charged, device_ms=outcome.device_ms):
+        return False
+    await jobs.add_images(session, outcome.images)
+    await _charge(session, job, charged, now=now)
+    return True
+
+
+async def fail(session: AsyncSession, job_id: str, reason: str, *, now: datetime) -> bool:
+    """QUEUED | RUNNING -> FAILED, nothing charged. Whether it won."""
+    job = await jobs.get(session, job_id)
+    if job is None or job.state not in jobs.ACTIVE:
+        return False
+    won = await jobs.fail(session, job_id, now=now, reason=reason, from_state=job.state)
+    if won:
+        await _charge(session, job, 0, now=now)
+    return won
+
+
+async def cancel_queued(session: AsyncSession, job_id: str, *, now: datetime) -> bool:
+    """QUEUED -> CANCELLED, nothing charged. Whether it won."""
+    job = await jobs.get(session, job_id)
+    if job is None or not await jobs.cancel(session, job_id, now=now, from_state=JobState.QUEUED):
+        return False
+    await _charge(session, job, 0, now=now)
+    return True
+
+
+async def cancel_running(session: AsyncSession, job_id: str, done: int, total: int, *, now: datetime) -> bool:
+    """RUNNING -> CANCELLED; the share of `done` in `total` steps is charged, rounded down. Whether it won."""
+    job = await jobs.get(session, job_id)
+    if job is None:
+        return False
+    charged = partial(job.price, done, total)
+    won = await jobs.cancel(
+        session,
+        job_id,
+        now=now,
+        from_state=JobState.RUNNING,
+        charged=charged,
+        steps_done=done,
+        total_steps=total,
+    )
+    if won:
+        await _charge(session, job, charged, now=now)
+    return won
+
+
+async def give_back(session: AsyncSession, job: Job, *, now: datetime) -> None:
+    """Refund what was charged for a job that nobody could be shown."""
+    if job.charged:
+        await ledger.refund(session, id=f"{job.id}/refund", corrects_id=f"{job.id}/post", now=now)
+
+
+async def expire(session: AsyncSession, reason: str, *, now: datetime) -> list[str]:
+    """Release the reservations past their time. Active jobs that held them are FAILED; their ids are returned."""
+    failed: list[str] = []
+    for transfer in await ledger.expired(session, now=now):
+        job_id = transfer.id.removesuffix(_RESERVE)
+        if await fail(session, job_id, reason, now=now):
+            failed.append(job_id)
+        else:
+            await ledger.void(session, id=f"{job_id}/void", pending_id=transfer.id, now=now)
+    return failed
+
+
+async def _charge(session: AsyncSession, job: Job, amount: int, *, now: datetime) -> None:
+    """Take `amount` of what the job holds and release the rest; 0 releases everything."""
+    if job.price == 0:
+        return
+    pending_id = f"{job.id}{_RESERVE}"
+    if amount > 0:
+        await ledger.post(session, id=f"{job.id}/post", pending_id=pending_id, now=now, amount=amount)
+    else:
+        await ledger.void(session, id=f"{job.id}/void", pending_id=pending_id, now=now)

@@ -1,0 +1,288 @@
+"""The use cases. The only code that moves jobs and credits, always both in one transaction.
+
+Knows no Discord and no engine: Discord's side brings orders, the dispatcher brings what the engine made. Whoever puts
+up a waiting message or cancels a job wakes the dispatcher afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.service import estimates, settlement, views
+from bot.service.admission import accepted_before, admit
+from bot.service.errors import AlreadyActive, InvalidParameter, JobNotFound, NotCancellable, NotYourJob
+from bot.service.limits import MAX_RUNNING_PER_MEMBER
+from bot.service.orders import AccountView, CancelOutcome, Order, QueueView, Ticket
+from bot.service.outcome import develop
+from bot.service.planning import Plan, Planner
+from bot.service.storage import Storage
+from db import jobs, ledger
+from db.models import Image, Job, JobState, Member
+from db.session import Database
+from generation.events import Finished
+from generation.recipe import MAX_SEED
+
+__all__ = ["AccountView", "CancelOutcome", "Order", "QueueView", "Studio", "Ticket"]
+
+log = logging.getLogger(__name__)
+
+WITHHELD = "The model's safety checker withheld every picture. Change the prompt and try again."
+EXPIRED = "The job waited too long and its credits were released. Start it again."
+
+
+def random_seed() -> int:
+    """A seed nobody can guess, over the whole range that a recipe takes."""
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+class Studio:
+    """One per process. `clock` tells the time (aware, UTC); `welcome_credits` go to every new member, once."""
+
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        *,
+        clock: Callable[[], datetime],
+        welcome_credits: int,
+        new_seed: Callable[[], int] = random_seed,
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._clock = clock
+        self._welcome_credits = welcome_credits
+        self._planner = Planner(database, storage, new_seed)
+        self._since = clock()
+
+    # Orders
+
+    async def submit(self, order: Order) -> tuple[Ticket, ...]:
+        """Accept the order: one ticket per job, all or none. Submitting the same interaction again changes nothing.
+
+        Raises StudioError; then neither a row nor a credit nor a file was left behind.
+        """
+        async with self._database.read() as reading:
+            if before := await accepted_before(reading, order):
+                return await self._tickets(reading, order, before)
+        plan = await self._planner.plan(order)
+        staged = await asyncio.to_thread(self._stage, plan)
+        try:
+            async with self._database.write() as session:
+                accepted = await accepted_before(session, order)
+                if not accepted:
+                    accepted = await admit(
+                        session, order, plan, now=self._clock(), welcome_credits=self._welcome_credits
+                    )
+                    for job, folder in zip(accepted, staged, strict=bool(staged)):
+                        await asyncio.to_thread(self._storage.place, folder, job.id)
+                return await self._tickets(session, order, accepted)
+        except BaseException:
+            await self._drop_inputs(order, len(staged))
+            raise
+        finally:
+            await asyncio.to_thread(self._discard, staged)
+
+    async def set_message(self, job_id: str, message_id: int) -> None:
+        """The waiting message is up: from now on the job may be claimed. Wake the dispatcher."""
+        async with self._database.write() as session:
+            await jobs.set_message(session, job_id, message_id)
+
+    async def abandon(self, job_id: str, reason: str) -> None:
+        """The waiting message could not be posted: CANCELLED, nothing charged, and nobody left to tell."""
+        log.warning("job %s abandoned: %s", job_id, reason)
+        async with self._database.write() as session:
+            if won := await settlement.cancel_queued(session, job_id, now=self._clock()):
+                await jobs.mark_delivered(session, job_id, now=self._clock(), result_message_id=None)
+        if won:
+            await asyncio.to_thread(self._storage.delete, job_id)
+
+    async def cancel(self, job_id: str, *, member_id: int | None, is_admin: bool = False) -> CancelOutcome:
+        """Cancel a waiting job at once, or learn that it runs: then `Dispatcher.cancel` stops it at the next step.
+
+        `member_id` None is the bot itself. Raises JobNotFound, NotYourJob, NotCancellable.
+        """
+        async with self._database.write() as session:
+            job = await self._existing(session, job_id)
+            if member_id is not None and job.member_id != member_id and not is_admin:
+                raise NotYourJob
+            if job.state is JobState.RUNNING:
+                return CancelOutcome(job, "running")
+            if not await settlement.cancel_queued(session, job_id, now=self._clock()):
+                raise NotCancellable("This job has ended already, so there is nothing to cancel.")
+            job = await self._existing(session, job_id)
+        await asyncio.to_thread(self._storage.delete, job_id)
+        return CancelOutcome(job, "queued")
+
+    # What the dispatcher reports
+
+    async def claim(self) -> Job | None:
+        """The next job to draw, RUNNING from now on; None when none is ready."""
+        async with self._database.write() as session:
+            return await jobs.claim(session, now=self._clock(), max_running_per_member=MAX_RUNNING_PER_MEMBER)
+
+    async def settle(self, job: Job, finished: Finished) -> Job:
+        """Store the pictures, then in one transaction: their rows, SUCCEEDED, the charge.
+
+        Flagged pictures are withheld and not charged; when all are, the job is FAILED and free. A job that was ended
+        meanwhile stays as it is. Raises FileNotFoundError when an inpainting's original is gone.
+        """
+        if (current := await self.job(job.id)) is None or current.state is not JobState.RUNNING:
+            return current if current is not None else job
+        if all(image.flagged for image in finished.images):
+            return await self.fail(job.id, WITHHELD) or job
+        outcome = await asyncio.to_thread(develop, self._storage, job, finished)
+        async with self._database.write() as session:
+            await settlement.succeed(session, job, outcome, now=self._clock())
+            row = await self._existing(session, job.id)
+        if row.state is not JobState.SUCCEEDED:
+            await asyncio.to_thread(self._storage.delete_results, job.id)
+        return row
+
+    async def fail(self, job_id: str, reason: str) -> Job | None:
+        """FAILED, nothing charged. An ended job stays as it is; None when there is no such job."""
+        async with self._database.write() as session:
+            won = await settlement.fail(session, job_id, reason, now=self._clock())
+            job = await jobs.get(session, job_id)
+        if won:
+            await asyncio.to_thread(self._storage.delete, job_id)
+        return job
+
+    async def settle_cancelled(self, job_id: str, steps_done: int, total_steps: int) -> Job | None:
+        """CANCELLED while running: the share of the steps done is charged, rounded down; the rest is released.
+
+        An ended job stays as it is; None when there is no such job.
+        """
+        async with self._database.write() as session:
+            won = await settlement.cancel_running(session, job_id, steps_done, total_steps, now=self._clock())
+            job = await jobs.get(session, job_id)
+        if won:
+            await asyncio.to_thread(self._storage.delete, job_id)
+        return job
+
+    async def requeue(self, job_id: str) -> bool:
+        """RUNNING -> QUEUED: nobody draws the job any more, and it may be claimed again."""
+        async with self._database.write() as session:
+            return await jobs.requeue(session, job_id)
+
+    async def delivered(self, job_id: str, result_message_id: int | None) -> None:
+        """The member has been told how the job ended."""
+        async with self._database.write() as session:
+            await jobs.mark_delivered(session, job_id, now=self._clock(), result_message_id=result_message_id)
+
+    async def undeliverable(self, job: Job) -> None:
+        """There is nowhere to tell the member: never tried again; what was charged is refunded, once."""
+        async with self._database.write() as session:
+            if await jobs.mark_undeliverable(session, job.id, now=self._clock()):
+                await settlement.give_back(session, await self._existing(session, job.id), now=self._clock())
+
+    async def expire(self) -> list[str]:
+        """Release reservations past their time; the ids of active jobs that held one and are FAILED now."""
+        async with self._database.write() as session:
+            failed = await settlement.expire(session, EXPIRED, now=self._clock())
+        for job_id in failed:
+            await asyncio.to_thread(self._storage.delete, job_id)
+        return failed
+
+    async def unposted(self) -> list[Job]:
+        """Jobs that an earlier process accepted and for which it noted no waiting message."""
+        async with self._database.read() as session:
+            waiting = await jobs.in_state(session, JobState.QUEUED)
+        return [job for job in waiting if job.message_id is None and job.created_at <= self._since]
+
+    async def undelivered(self) -> Sequence[Job]:
+        """Ended jobs whose members have not been told yet."""
+        async with self._database.read() as session:
+            return await jobs.undelivered(session)
+
+    # What members and admins ask
+
+    async def delete(self, job_id: str, member_id: int) -> Job:
+        """Remove the job's pictures for good; the row stays for the books. Deleting again is no error.
+
+        Raises JobNotFound, NotYourJob, AlreadyActive.
+        """
+        async with self._database.write() as session:
+            job = await self._existing(session, job_id)
+            if job.member_id != member_id:
+                raise NotYourJob
+            if job.state in jobs.ACTIVE:
+                raise AlreadyActive("This job isn't finished yet. Cancel it first, then delete it.")
+            await jobs.mark_deleted(session, job_id, now=self._clock())
+            job = await self._existing(session, job_id)
+        await asyncio.to_thread(self._storage.delete, job_id)
+        return job
+
+    async def account(self, member_id: int) -> AccountView:
+        """The member's credits and jobs. A new member is welcomed first, so that the credits are there to see."""
+        async with self._database.read() as reading:
+            if await reading.get(Member, member_id) is not None:
+                return await views.account(reading, member_id)
+        async with self._database.write() as session:
+            await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
+            return await views.account(session, member_id)
+
+    async def grant(self, member_id: int, amount: int, *, by: int, id: str) -> int:
+        """Give credits; `id` makes a retry harmless. Returns what the member has now. Raises InvalidParameter."""
+        if not 0 < amount <= ledger.MAX_AMOUNT:
+            raise InvalidParameter(f"`amount` must be a whole number from 1 to {ledger.MAX_AMOUNT}, not {amount}.")
+        account_id = ledger.member_account(member_id)
+        async with self._database.write() as session:
+            await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
+            await ledger.grant(session, id=id, account_id=account_id, amount=amount, now=self._clock())
+            available = (await ledger.balance(session, account_id)).available
+        log.info("%d granted %d credits to %d (%s)", by, amount, member_id, id)
+        return available
+
+    async def queue(self) -> QueueView:
+        """Everybody's active jobs."""
+        async with self._database.read() as session:
+            return await views.queue(session)
+
+    async def job(self, job_id: str) -> Job | None:
+        """The row as it is now."""
+        async with self._database.read() as session:
+            return await jobs.get(session, job_id)
+
+    async def job_of_message(self, message_id: int) -> Job | None:
+        """The job whose result, or else whose waiting message, that is."""
+        async with self._database.read() as session:
+            return await jobs.by_result_message(session, message_id) or await jobs.by_message(session, message_id)
+
+    async def images(self, job_id: str) -> Sequence[Image]:
+        """The job's pictures in order."""
+        async with self._database.read() as session:
+            return await jobs.images(session, job_id)
+
+    async def _existing(self, session: AsyncSession, job_id: str) -> Job:
+        job = await jobs.get(session, job_id)
+        if job is None:
+            raise JobNotFound
+        return job
+
+    async def _tickets(self, session: AsyncSession, order: Order, accepted: Sequence[Job]) -> tuple[Ticket, ...]:
+        available = (await ledger.balance(session, ledger.member_account(order.member_id))).available
+        etas = await estimates.finish_in(session, accepted)
+        places = [await jobs.place_in_queue(session, job.id) for job in accepted]
+        return tuple(
+            Ticket(job, place, eta_s, available) for job, place, eta_s in zip(accepted, places, etas, strict=True)
+        )
+
+    def _stage(self, plan: Plan) -> list[Path]:
+        return [self._storage.stage(plan.files) for _ in plan.recipes] if plan.files else []
+
+    def _discard(self, staged: Sequence[Path]) -> None:
+        for folder in staged:
+            self._storage.discard(folder)
+
+    async def _drop_inputs(self, order: Order, count: int) -> None:
+        """Remove the inputs placed by a transaction that failed. When its outcome is unknown, the rows tell."""
+        for number in range(1, count + 1):
+            if await self.job(order.job_id(number)) is None:
+                await asyncio.to_thread(self._storage.delete_inputs, order.job_id(number))

@@ -1,0 +1,41 @@
+"""What members and admins look at. Reads only."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.service.orders import AccountView, QueueView
+from db import jobs, ledger
+from db.models import Image, Job, JobState
+from generation.recipe import Lane
+
+_LANE_ORDER = {lane.value: place for place, lane in enumerate((Lane.TURBO, Lane.FAST, Lane.RELAX))}
+
+
+async def account(session: AsyncSession, member_id: int) -> AccountView:
+    """Credits, active jobs and the number of pictures that were ever drawn for the member."""
+    balance = await ledger.balance(session, ledger.member_account(member_id))
+    everybody = await queue(session)
+    drawn = (
+        select(func.count())
+        .select_from(Image)
+        .join(Job, Job.id == Image.job_id)
+        .where(Job.member_id == member_id, ~Image.flagged)
+    )
+    return AccountView(
+        available=balance.available,
+        pending=balance.pending,
+        running=[job for job in everybody.running if job.member_id == member_id],
+        queued=[job for job in everybody.queued if job.member_id == member_id],
+        lifetime_images=(await session.execute(drawn)).scalar_one(),
+    )
+
+
+async def queue(session: AsyncSession) -> QueueView:
+    """All active jobs: running ones by age, waiting ones by lane and age."""
+    waiting = await jobs.in_state(session, JobState.QUEUED)
+    return QueueView(
+        running=list(await jobs.in_state(session, JobState.RUNNING)),
+        queued=sorted(waiting, key=lambda job: (_LANE_ORDER[job.lane], job.created_at, job.id)),
+    )
