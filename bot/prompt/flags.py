@@ -144,7 +144,7 @@ TABLE: Final = (
         minimum=0,
         maximum=100,
         default="0",
-        meaning="how far the four pictures' prompts and noise are spread apart; 0 leaves the pipeline alone",
+        meaning="`prompt_embeds` of every picture but the first are turned towards noise; 0 leaves them alone",
         help="How much the four pictures differ from each other.",
         example="--chaos 25",
     ),
@@ -204,6 +204,8 @@ BY_NAME: Final = {name: spec for spec in TABLE for name in (spec.name, *spec.ali
 
 # Below this similarity a suggestion misleads: `--style` is no mistyped `--steps`.
 MIN_SIMILARITY: Final = 0.7
+# Nor does `--bar` mean `--ar`: one letter of a short name is no typing error.
+MIN_SUGGESTED_CHARS: Final = 4
 
 
 def nearest(name: str) -> str | None:
@@ -211,5 +213,6 @@ def nearest(name: str) -> str | None:
     typed = name.split("=")[0].strip("-–—.,").lower()
     if typed in BY_NAME:
         return typed
-    close = difflib.get_close_matches(typed, BY_NAME, n=1, cutoff=MIN_SIMILARITY)
+    candidates = [known for known in BY_NAME if len(known) >= MIN_SUGGESTED_CHARS]
+    close = difflib.get_close_matches(typed, candidates, n=1, cutoff=MIN_SIMILARITY)
     return close[0] if close else None

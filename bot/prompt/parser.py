@@ -22,7 +22,7 @@ from bot.prompt.errors import (
 )
 from bot.prompt.flags import BY_NAME, Flags, FlagSpec, Kind, nearest
 from bot.prompt.lexer import Token, blank_quotes, lex, normalise
-from bot.prompt.values import read, read_list
+from bot.prompt.values import read
 
 __all__ = ["MAX_PROMPT_CHARS", "ImaginePrompt", "PromptError", "parse"]
 
@@ -129,13 +129,13 @@ def _read_all(uses: Sequence[_Use]) -> tuple[dict[str, Any], list[str]]:
         spec = BY_NAME[use.token.flag or ""]
         if spec.kind is Kind.LIST:
             _refuse_unbuilt(use.words)
-        if spec.kind is Kind.LIST and spec.field in values:
-            values[spec.field] += read_list(spec, use.words)
-            parts[spec.name] = f"--{spec.name} {', '.join(values[spec.field])}"
-            continue
-        if spec.field in values:
+        elif spec.field in values:
             raise _conflict(spec, values[spec.field], use.token)
-        values[spec.field], written = read(spec, use.words)
+        value, written = read(spec, use.words)
+        if spec.kind is Kind.LIST:
+            value = (*values.get(spec.field, ()), *value)
+            written = ", ".join(value)
+        values[spec.field] = value
         parts[spec.name] = f"--{spec.name} {written}".rstrip()
     parts.pop("repeat", None)
     return values, list(parts.values())

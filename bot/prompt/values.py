@@ -33,7 +33,7 @@ def read(spec: FlagSpec, words: Sequence[Token]) -> tuple[Any, str]:
     if not words:
         raise _wrong(f"`--{spec.name}` needs a value: {spec.values}.", f"--{spec.name}")
     if spec.kind is Kind.LIST:
-        items = read_list(spec, words)
+        items = _read_list(spec, words)
         return items, ", ".join(items)
     if len(words) > 1:
         rest = _join(words[1:])
@@ -46,7 +46,7 @@ def read(spec: FlagSpec, words: Sequence[Token]) -> tuple[Any, str]:
 TEXT_FIRST: Final = "Put the text first and the parameters after it."
 
 
-def read_list(spec: FlagSpec, words: Sequence[Token]) -> tuple[str, ...]:
+def _read_list(spec: FlagSpec, words: Sequence[Token]) -> tuple[str, ...]:
     """Comma-separated items; commas in quotes don't separate. Blank items are left out, but one must remain."""
     text, plain = _join(words), " ".join(word.plain for word in words)
     items, start = [], 0
