@@ -72,7 +72,6 @@ class _Progress:
     channel: _Channel
     pending: tuple[str, bytes | None] | None = None
     sent: str | None = None
-    last_at: float | None = None
     is_editing: bool = False
     is_stopped: bool = False
     task: asyncio.Task[None] | None = None
@@ -144,19 +143,21 @@ class ProgressEdits:
         """Edit until nothing is pending. A failure ends the job's edits, never the job."""
         try:
             while job.pending is not None:
-                await self._await_turn(job)
+                await self._await_turn(job.channel)
+                started = self._clock()
                 await self._edit_once(job_id, job)
+                if job.is_stopped:
+                    return
+                # Waiting here, not before the next edit, keeps jobs that were served together in their order.
+                await self._sleep_until(started + job.channel.interval_s)
         except Exception as error:
             log.info("progress of job %s is no longer shown: %s", job_id, error)
             job.is_stopped, job.pending = True, None
         finally:
             job.task = None
 
-    async def _await_turn(self, job: _Progress) -> None:
-        """Return when both the job's interval and the channel's window allow an edit, and take it from the window."""
-        channel = job.channel
-        if job.last_at is not None:
-            await self._sleep_until(job.last_at + channel.interval_s)
+    async def _await_turn(self, channel: _Channel) -> None:
+        """Return when the channel's window allows another edit, and take it from the window."""
         async with channel.turn:
             await self._sleep_until(channel.next_at())
             channel.edits.append(self._clock())
@@ -170,7 +171,7 @@ class ProgressEdits:
             return
         content, preview = job.pending
         job.pending, job.sent = None, content
-        started = job.last_at = self._clock()
+        started = self._clock()
         job.is_editing = True
         try:
             await self._edit(job_id, content, preview)

@@ -107,5 +107,4 @@ def test_other_scripts_and_emoji_stay_as_they_are(text: str) -> None:
 def test_hostile_repetition_stays_linear(piece: str) -> None:
     """A quadratic lexer would take hours for this many characters; no clock is needed to notice."""
     text = piece * 300_000
-    tokens = lex(text)
-    assert sum(len(token.text) for token in tokens) == len(text.replace(" ", "")) or '"' in piece
+    assert " ".join(token.text for token in lex(text)) == text.strip()
