@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from bot.service.errors import ModelUnavailable
@@ -25,29 +25,32 @@ EMBEDDED = "tiny"
 class Catalogue:
     """One per process. A model's `source` is what the backend loads; its key is the short name that people use."""
 
-    def __init__(
-        self, database: Database, backend: Backend, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, database: Database, backend: Backend, *, data_dir: Path, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._backend = backend
+        self._folder = data_dir / "models"
         self._clock = clock
 
     async def seed(self, source: str) -> Model:
-        """At start: load the default model. `source`, the operator's setting, decides only while no row does.
+        """At start: register new folders, then load the default model.
+
+        `source`, the operator's setting, decides only while no row does.
 
         Raises ModelUnavailable when the one that decides can't be loaded: better no bot than a bot with another model.
         """
+        await self.discover()
         chosen = await self.default()
         return await self._describe(chosen.source if chosen is not None else source, make_default=chosen is None)
 
-    async def discover(self, data_dir: Path) -> list[Model]:
-        """Register the diffusers folders under `data_dir/models` that have no row yet.
+    async def discover(self) -> list[Model]:
+        """Register the diffusers folders under `<data folder>/models` that have no row yet.
 
-        Each is loaded, this once, to be described. A folder that can't be loaded is logged and left out: one bad download must not stop the bot.
+        Each is loaded, this once, to be described. One that can't be is logged and left out: a bad download must not
+        stop the bot.
         """
         known = {model.source for model in await self.list()}
         added: list[Model] = []
-        for index in sorted((data_dir / "models").glob("*/model_index.json")):
+        for index in sorted(self._folder.glob("*/model_index.json")):
             source = str(index.parent)
             if index.parent.name == EMBEDDED or source in known:
                 continue

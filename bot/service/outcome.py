@@ -1,7 +1,7 @@
 """From what the engine drew to what is stored and shown.
 
-Inpaintings are pasted into their originals; flagged pictures are withheld. Blocks on files and pixels: the studio runs it
-in a thread, before the transaction that settles the job.
+Inpaintings are pasted into their originals; flagged pictures are withheld. Blocks on files and pixels: the studio
+runs it in a thread, before the transaction that settles the job.
 """
 
 from __future__ import annotations

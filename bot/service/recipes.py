@@ -16,6 +16,7 @@ from bot.prompt.parser import ImaginePrompt
 from bot.service.errors import InvalidParameter, ModelUnavailable
 from bot.service.limits import GRID_IMAGES
 from bot.service.pictures import area_size
+from bot.service.storage import INPUTS
 from db.models import Model
 from generation.errors import InvalidRecipe
 from generation.recipe import MAX_SEED, Lane, Recipe, Task
@@ -94,8 +95,9 @@ def repeated(recipe: Recipe, number: int, step: int) -> Recipe:
 
 
 def placed(recipe: Recipe, job_id: str) -> Recipe:
-    """The recipe with its files in the folder of the job: `<job id>/<name>`."""
-    image, mask = (name and f"{job_id}/{PurePosixPath(name).name}" for name in (recipe.image, recipe.mask))
+    """The recipe with its files in the inputs of the job, named relative to the data folder, as the backend wants it."""
+    folder = f"{INPUTS}/{job_id}"
+    image, mask = (name and f"{folder}/{PurePosixPath(name).name}" for name in (recipe.image, recipe.mask))
     return dataclasses.replace(recipe, image=image, mask=mask)
 
 

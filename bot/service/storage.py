@@ -1,7 +1,10 @@
 """Files of jobs on disk: what they start from and what they made. Knows job ids and file names, no rows and no pixels.
 
-    inputs/<job id>/<name>.png     what a job starts from; recipes name these relative to `inputs`
-    results/<job id>/<index>.png   finished pictures, 1-based; image rows name these relative to the root
+    inputs/<job id>/<name>.png     what a job starts from
+    results/<job id>/<index>.png   finished pictures, 1-based
+    staging/                       inputs of orders that are not accepted yet
+
+Recipes and image rows name files relative to the root, which is the backend's data folder too.
 
 A file is complete or not there: everything is written beside its place, synced, and renamed. All methods block; callers
 on the event loop run them in a thread.
@@ -19,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 _JOB_ID = re.compile(r"\d{1,20}-\d{1,4}", re.ASCII)
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}\.png", re.ASCII)
-_STAGING = "staging"
+INPUTS = "inputs"
 
 
 class Storage:
@@ -27,9 +30,9 @@ class Storage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.inputs = root / "inputs"
+        self._inputs = root / INPUTS
         self._results = root / "results"
-        self._staging = root / _STAGING
+        self._staging = root / "staging"
 
     def stage(self, files: Mapping[str, bytes | Path]) -> Path:
         """Write (or link) the files of a job that isn't accepted yet into a folder to `place` or `discard`."""
@@ -49,7 +52,7 @@ class Storage:
 
     def place(self, staged: Path, job_id: str) -> None:
         """Make the staged folder the job's inputs: one rename, made inside the transaction that accepts the job."""
-        folder = self._folder(self.inputs, job_id)
+        folder = self._folder(self._inputs, job_id)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Left by a process that was killed between this rename and the commit; its row never came to be.
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +69,7 @@ class Storage:
 
     def input_files(self, job_id: str) -> dict[str, Path]:
         """The input files of a job by name; empty when it has none or they were deleted."""
-        folder = self._folder(self.inputs, job_id)
+        folder = self._folder(self._inputs, job_id)
         return {path.name: path for path in sorted(folder.glob("*.png"))}
 
     def save(self, job_id: str, pngs: Sequence[bytes]) -> tuple[str, ...]:
@@ -92,7 +95,7 @@ class Storage:
 
     def delete_inputs(self, job_id: str) -> None:
         """Remove what the job started from. Removing nothing is no error."""
-        shutil.rmtree(self._folder(self.inputs, job_id), ignore_errors=True)
+        shutil.rmtree(self._folder(self._inputs, job_id), ignore_errors=True)
 
     def delete_results(self, job_id: str) -> None:
         """Remove the job's pictures. Removing nothing is no error."""
