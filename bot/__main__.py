@@ -66,8 +66,8 @@ async def serve(settings: Settings) -> None:
     async with open_database(settings) as database, open_backend(settings) as backend:
         storage = Storage(settings.data_dir)
         studio = Studio(database, storage, clock=now, welcome_credits=settings.welcome_credits)
-        catalogue = Catalogue(database, backend, clock=now)
-        await catalogue.discover(settings.data_dir)
+        catalogue = Catalogue(database, backend, data_dir=settings.data_dir, clock=now)
+        await catalogue.discover()
         await catalogue.seed(settings.model)
         client = Limner(settings, studio, catalogue)
         delivery = ChannelDelivery(client, studio, storage)
