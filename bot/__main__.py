@@ -67,7 +67,6 @@ async def serve(settings: Settings) -> None:
         storage = Storage(settings.data_dir)
         studio = Studio(database, storage, clock=now, welcome_credits=settings.welcome_credits)
         catalogue = Catalogue(database, backend, data_dir=settings.data_dir, clock=now)
-        await catalogue.discover()
         await catalogue.seed(settings.model)
         client = Limner(settings, studio, catalogue)
         delivery = ChannelDelivery(client, studio, storage)
