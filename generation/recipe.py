@@ -36,7 +36,7 @@ class Recipe:
     Picture `i` of `num_images` is drawn with a generator seeded with `seed + i` (modulo 2**32).
 
     `image` and `mask` name files under the backend's data folder (relative, POSIX): never bytes, never absolute paths.
-    `width` and `height` are those of one picture, multiples of 8. `strength` is diffusers' image-to-image strength, 0..1.
+    `width` and `height` are those of one picture, multiples of 8. `strength` is image-to-image strength, 0..1.
     `chaos` (0..1) spreads the pictures of a grid apart; 0 leaves the pipeline alone.
     Raises InvalidRecipe when the parts contradict one another.
     """

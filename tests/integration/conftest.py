@@ -83,7 +83,18 @@ def _components(seed: int, **unet_changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single_threaded_torch() -> Iterator[None]:
+    """These matrices are too small to share; on a busy machine threads waiting for one another cost ten times more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def random_folder(tmp_path_factory: pytest.TempPathFactory, single_threaded_torch: None) -> Path:
     """A Stable Diffusion checkpoint of random weights in diffusers format: 32 px, 4 times downscaling."""
     from diffusers import StableDiffusionPipeline
 
@@ -97,7 +108,7 @@ def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def random_xl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def random_xl_folder(tmp_path_factory: pytest.TempPathFactory, single_threaded_torch: None) -> Path:
     """The same for Stable Diffusion XL: two text encoders, pooled text and sizes beside it."""
     from diffusers import StableDiffusionXLPipeline
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -182,14 +193,3 @@ def load_model(data_dir: Path) -> Callable[[Path], Any]:
     from generation.pipelines.loader import load
 
     return lambda folder: load(str(folder), data_dir, torch.device("cpu"))
-
-
-@pytest.fixture
-def quiet_torch() -> Iterator[None]:
-    """Two threads of torch at most: these matrices are too small for more."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
