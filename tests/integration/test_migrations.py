@@ -1,0 +1,238 @@
+"""The schema's history: it leads to what db/models.py says, back, and never half-way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, create_engine, event, text
+
+from db import ledger, schema
+from db.errors import DatabaseTooNew, MigrationBroken
+from db.models import Base
+from db.session import Database
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def python(arguments: list[str], *, packages: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A process of its own that finds our packages in one folder only."""
+    environment = {**os.environ, "PYTHONPATH": str(packages), "PYTHONSAFEPATH": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+async def migrate(url: str) -> None:
+    database = Database(url)
+    await database.migrate()
+    await database.aclose()
+
+
+@pytest.fixture
+async def empty(tmp_path: Path) -> AsyncIterator[Database]:
+    """A database that does not exist yet, in a folder that does not either."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/data/empty.db")
+    yield database
+    await database.aclose()
+
+
+def run(database: Database, step: Callable[[Connection], None]) -> None:
+    """A step in one transaction, as Database.migrate() does it, by a plain driver."""
+    engine = create_engine(f"sqlite:///{database.path}", connect_args={"isolation_level": None})
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            step(connection)
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+def tables(path: Path) -> dict[str, str]:
+    """Name and SQL of everything in the file, spaces made equal."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    connection.close()
+    return {name: re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")") for name, sql in rows}
+
+
+async def test_models_equal_the_migrated_schema(empty: Database) -> None:
+    await empty.migrate()
+    differences: list[object] = []
+
+    def compare(connection: Connection) -> None:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        differences.extend(compare_metadata(context, Base.metadata))
+
+    run(empty, compare)
+    assert differences == []
+
+
+async def test_models_equal_the_migrated_schema_to_the_letter(empty: Database, tmp_path: Path) -> None:
+    """Alembic compares no CHECK constraints, so the SQL of every table and index is compared as text too."""
+    await empty.migrate()
+    engine = create_engine(f"sqlite:///{tmp_path}/models.db")
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    migrated = tables(empty.path)
+    from_models = tables(tmp_path / "models.db")
+    extra = {"alembic_version", "transfers_refuse_update", "transfers_refuse_delete"}
+    assert migrated.keys() - from_models.keys() == extra
+
+    def parts(statement: str) -> set[str]:
+        """Columns and constraints in any order: the table's order is no difference."""
+        return set(
+            re.split(
+                r", (?=[a-z_\"]+ [A-Z]|CONSTRAINT|FOREIGN|PRIMARY|UNIQUE)", statement.strip().removesuffix(")").strip()
+            )
+        )
+
+    for name, statement in from_models.items():
+        assert parts(migrated[name]) == parts(statement), name
+
+
+async def test_migrating_twice_changes_nothing(empty: Database) -> None:
+    await empty.migrate()
+    before = tables(empty.path)
+    async with empty.write() as session:
+        await ledger.ensure_account(session, "member:1")
+        await ledger.grant(session, id="g", account_id="member:1", amount=5, now=datetime(2026, 1, 1, tzinfo=UTC))
+    await empty.migrate()
+    assert tables(empty.path) == before
+    async with empty.read() as session:
+        assert (await ledger.balance(session, "member:1")).available == 5
+        (await ledger.check_books(session)).raise_for_problems()
+
+
+async def test_down_and_up_again(empty: Database) -> None:
+    await empty.migrate()
+    before = tables(empty.path)
+    run(empty, lambda connection: schema.downgrade(connection, "base"))
+    assert set(tables(empty.path)) == {"alembic_version"}
+    await empty.migrate()
+    assert tables(empty.path) == before
+
+
+async def test_migrated_database_has_its_system_accounts(empty: Database) -> None:
+    await empty.migrate()
+    async with empty.read() as session:
+        accounts = await session.scalars(text("SELECT id FROM accounts ORDER BY id"))
+        assert list(accounts) == sorted(ledger.SYSTEM_ACCOUNTS)
+
+
+@pytest.mark.parametrize(
+    "at", ["CREATE TABLE jobs", "CREATE TRIGGER transfers_refuse_delete", "INSERT INTO alembic_version"]
+)
+async def test_migration_that_fails_leaves_nothing_behind(empty: Database, at: str) -> None:
+    def fail(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.strip().startswith(at):
+            raise ConnectionAbortedError(at)
+
+    event.listen(Engine, "before_cursor_execute", fail)
+    try:
+        with pytest.raises(ConnectionAbortedError):
+            await empty.migrate()
+    finally:
+        event.remove(Engine, "before_cursor_execute", fail)
+    assert tables(empty.path) == {}
+    await empty.migrate()
+    assert "transfers" in tables(empty.path)
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from sqlalchemy import Engine, event
+from db.session import Database
+
+@event.listens_for(Engine, "before_cursor_execute")
+def kill(connection, cursor, statement, *rest):
+    if statement.strip().startswith("CREATE TABLE transfers"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(Database(sys.argv[1]).migrate())
+"""
+
+
+def test_killed_migration_leaves_nothing_behind(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/limner.db"
+    killed = python(["-c", KILLED, url], packages=REPOSITORY, cwd=tmp_path)
+    assert killed.returncode == -9, killed.stderr
+    assert tables(tmp_path / "limner.db") == {}
+    asyncio.run(migrate(url))
+    assert "transfers" in tables(tmp_path / "limner.db")
+
+
+async def test_migration_that_breaks_references_is_rolled_back(empty: Database) -> None:
+    """Foreign keys are off while a migration runs, so that no rebuilt table takes others along; then checked."""
+    empty.path.parent.mkdir()
+    with sqlite3.connect(empty.path) as connection:
+        connection.executescript(
+            "CREATE TABLE ghosts (id INTEGER PRIMARY KEY);"
+            "CREATE TABLE stray (ghost REFERENCES ghosts(id));"
+            "INSERT INTO stray VALUES (9);"
+        )
+    connection.close()
+    with pytest.raises(MigrationBroken, match="1 rows of stray refer to nothing"):
+        await empty.migrate()
+    assert set(tables(empty.path)) == {"ghosts", "stray"}
+
+
+async def test_database_of_a_later_version_is_left_alone(empty: Database) -> None:
+    await empty.migrate()
+    async with empty.write() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    before = tables(empty.path)
+    with pytest.raises(DatabaseTooNew, match=r"9999.*Install that version again"):
+        await empty.migrate()
+    assert tables(empty.path) == before
+
+
+async def test_migration_silences_no_logger(empty: Database) -> None:
+    logger, root = logging.getLogger("bot.client"), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    await empty.migrate()
+    assert (logger.disabled, list(root.handlers), root.level) == (False, handlers, level)
+
+
+async def test_two_migrations_at_once_end_as_one(empty: Database) -> None:
+    other = Database(f"sqlite+aiosqlite:///{empty.path}")
+    await asyncio.gather(empty.migrate(), other.migrate())
+    await other.aclose()
+    assert "transfers" in tables(empty.path)
+
+
+def test_migrations_are_found_from_anywhere_and_write_the_next(tmp_path: Path) -> None:
+    """The packages alone, as a wheel installs them, in a folder whose name ConfigParser would choke on.
+
+    Then a developer's `alembic revision --autogenerate` there: models and schema agree, so the revision is empty.
+    """
+    packages = tmp_path / "100% mine"
+    for name in ("db", "migrations"):
+        shutil.copytree(REPOSITORY / name, packages / name, ignore=shutil.ignore_patterns("__pycache__"))
+    script = "import asyncio; from db.session import Database; asyncio.run(Database('sqlite+aiosqlite:///data/limner.db').migrate())"
+    migrated = python(["-c", script], packages=packages, cwd=tmp_path)
+    assert migrated.returncode == 0, migrated.stderr
+    assert "transfers" in tables(tmp_path / "data" / "limner.db")
+
+    shutil.copy(REPOSITORY / "alembic.ini", packages)
+    shutil.copytree(tmp_path / "data", packages / "data")
+    arguments = ["-m", "alembic", "revision", "--autogenerate", "--rev-id", "0002", "-m", "add plans"]
+    written = python(arguments, packages=packages, cwd=packages)
+    assert written.returncode == 0, written.stderr
+    revision = (packages / "migrations" / "versions" / "0002_add_plans.py").read_text()
+    compile(revision, "0002_add_plans.py", "exec")
+    assert 'down_revision = "0001"' in revision.replace("'", '"')
+    assert revision.count("    pass\n") == 2
