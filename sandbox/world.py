@@ -1,0 +1,251 @@
+"""The fixed world: one guild, its channels, roles and people, and their Discord JSON.
+
+Ids stay the same across restarts so that a database that survives the sandbox still fits. Owns permissions in channels.
+Knows no message and no connection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntFlag
+
+from sandbox.errors import Json
+
+GUILD_ID = "1000000000000000001"
+GENERAL_ID = "1000000000000000011"
+ART_ID = "1000000000000000012"
+PRIVATE_ID = "1000000000000000013"
+ADA_ID = "1000000000000001001"
+BEA_ID = "1000000000000001002"
+CARL_ID = "1000000000000001003"
+BOT_ID = "1000000000000002001"
+ADMIN_ROLE_ID = "1000000000000003001"
+JOINED_AT = "2026-01-01T00:00:00.000000+00:00"
+LOCALE = "en-US"
+
+GUILD_TEXT = 0
+DM = 1
+
+
+class Permission(IntFlag):
+    """The permission bits that the sandbox looks at (API page "Permissions")."""
+
+    ADMINISTRATOR = 1 << 3
+    MANAGE_GUILD = 1 << 5
+    ADD_REACTIONS = 1 << 6
+    VIEW_CHANNEL = 1 << 10
+    SEND_MESSAGES = 1 << 11
+    MANAGE_MESSAGES = 1 << 13
+    EMBED_LINKS = 1 << 14
+    ATTACH_FILES = 1 << 15
+    READ_MESSAGE_HISTORY = 1 << 16
+    USE_EXTERNAL_EMOJIS = 1 << 18
+    USE_APPLICATION_COMMANDS = 1 << 31
+
+
+ALL_PERMISSIONS = (1 << 53) - 1
+EVERYONE = (
+    Permission.ADD_REACTIONS
+    | Permission.VIEW_CHANNEL
+    | Permission.SEND_MESSAGES
+    | Permission.EMBED_LINKS
+    | Permission.ATTACH_FILES
+    | Permission.READ_MESSAGE_HISTORY
+    | Permission.USE_EXTERNAL_EMOJIS
+    | Permission.USE_APPLICATION_COMMANDS
+)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person or the bot."""
+
+    id: str
+    username: str
+    avatar_color: str
+    admin: bool = False
+    bot: bool = False
+
+    def json(self) -> Json:
+        """Discord's user object."""
+        return {
+            "id": self.id,
+            "username": self.username,
+            "discriminator": "0000" if self.bot else "0",
+            "global_name": None if self.bot else self.username.capitalize(),
+            "avatar": None,
+            "bot": self.bot,
+            "public_flags": 0,
+            "flags": 0,
+        }
+
+
+@dataclass(slots=True)
+class Channel:
+    """A text channel of the guild, or a direct channel with `recipient_id`. `denied`: what the bot may not do here."""
+
+    id: str
+    name: str
+    type: int = GUILD_TEXT
+    position: int = 0
+    recipient_id: str | None = None
+    denied: int = 0
+    last_message_id: str | None = None
+
+
+@dataclass(slots=True)
+class World:
+    """People, channels and roles, with their Discord JSON."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    channels: dict[str, Channel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        people = (
+            User(ADA_ID, "ada", "#e0567a", admin=True),
+            User(BEA_ID, "bea", "#3f8fd2"),
+            User(CARL_ID, "carl", "#3fa56b"),
+            User(BOT_ID, "Limner", "#7a5af5", bot=True),
+        )
+        self.users = {user.id: user for user in people}
+        channels = (
+            Channel(GENERAL_ID, "general", position=0),
+            Channel(ART_ID, "art", position=1),
+            Channel(PRIVATE_ID, "private", position=2, denied=EVERYONE),
+        )
+        self.channels = {channel.id: channel for channel in channels}
+
+    @property
+    def bot(self) -> User:
+        return self.users[BOT_ID]
+
+    def guild_channels(self) -> list[Channel]:
+        """The guild's channels in their order."""
+        return [channel for channel in self.channels.values() if channel.type == GUILD_TEXT]
+
+    def direct_channel(self, user_id: str) -> Channel | None:
+        """The direct channel between the bot and a person, when it was opened."""
+        return next((channel for channel in self.channels.values() if channel.recipient_id == user_id), None)
+
+    def permissions(self, user_id: str, channel: Channel) -> int:
+        """What a user may do in a channel, overwrites included."""
+        if self.users[user_id].admin:
+            return ALL_PERMISSIONS
+        return int(EVERYONE & ~channel.denied) if user_id == BOT_ID else int(EVERYONE)
+
+    def member(self, user_id: str) -> Json:
+        """Discord's guild member object, with its user."""
+        return {
+            "user": self.users[user_id].json(),
+            "nick": None,
+            "avatar": None,
+            "roles": [ADMIN_ROLE_ID] if self.users[user_id].admin else [],
+            "joined_at": JOINED_AT,
+            "premium_since": None,
+            "deaf": False,
+            "mute": False,
+            "pending": False,
+            "flags": 0,
+            "communication_disabled_until": None,
+        }
+
+    def roles(self) -> list[Json]:
+        """@everyone and Studio Admin."""
+        return [
+            _role(GUILD_ID, "@everyone", int(EVERYONE), 0),
+            _role(ADMIN_ROLE_ID, "Studio Admin", int(EVERYONE | Permission.MANAGE_GUILD), 1),
+        ]
+
+    def channel_json(self, channel: Channel) -> Json:
+        """Discord's channel object."""
+        if channel.type == DM:
+            recipients = [self.users[channel.recipient_id].json()] if channel.recipient_id else []
+            return {
+                "id": channel.id,
+                "type": DM,
+                "last_message_id": channel.last_message_id,
+                "flags": 0,
+                "recipients": recipients,
+            }
+        overwrite = {"id": BOT_ID, "type": 1, "allow": "0", "deny": str(int(channel.denied))}
+        return {
+            "id": channel.id,
+            "type": GUILD_TEXT,
+            "guild_id": GUILD_ID,
+            "name": channel.name,
+            "position": channel.position,
+            "permission_overwrites": [overwrite] if channel.denied else [],
+            "topic": None,
+            "nsfw": False,
+            "last_message_id": channel.last_message_id,
+            "rate_limit_per_user": 0,
+            "parent_id": None,
+            "flags": 0,
+        }
+
+    def guild_json(self) -> Json:
+        """Discord's guild object as `GET /guilds/{id}` gives it."""
+        return {
+            "id": GUILD_ID,
+            "name": "Limner Studio",
+            "icon": None,
+            "splash": None,
+            "discovery_splash": None,
+            "owner_id": ADA_ID,
+            "afk_channel_id": None,
+            "afk_timeout": 300,
+            "verification_level": 0,
+            "default_message_notifications": 1,
+            "explicit_content_filter": 0,
+            "roles": self.roles(),
+            "emojis": [],
+            "stickers": [],
+            "features": [],
+            "mfa_level": 0,
+            "application_id": None,
+            "system_channel_id": None,
+            "system_channel_flags": 0,
+            "rules_channel_id": None,
+            "vanity_url_code": None,
+            "description": None,
+            "banner": None,
+            "premium_tier": 0,
+            "premium_subscription_count": 0,
+            "preferred_locale": LOCALE,
+            "public_updates_channel_id": None,
+            "nsfw_level": 0,
+            "premium_progress_bar_enabled": False,
+        }
+
+    def guild_create(self) -> Json:
+        """The GUILD_CREATE payload: the guild with channels and members."""
+        return self.guild_json() | {
+            "joined_at": JOINED_AT,
+            "large": False,
+            "unavailable": False,
+            "member_count": len(self.users),
+            "members": [self.member(user_id) for user_id in self.users],
+            "channels": [self.channel_json(channel) for channel in self.guild_channels()],
+            "threads": [],
+            "voice_states": [],
+            "presences": [],
+            "stage_instances": [],
+            "guild_scheduled_events": [],
+        }
+
+
+def _role(role_id: str, name: str, permissions: int, position: int) -> Json:
+    return {
+        "id": role_id,
+        "name": name,
+        "color": 0,
+        "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
+        "hoist": False,
+        "icon": None,
+        "unicode_emoji": None,
+        "position": position,
+        "permissions": str(permissions),
+        "managed": False,
+        "mentionable": False,
+        "flags": 0,
+    }
