@@ -190,7 +190,7 @@ async def assert_same(session: AsyncSession, books: Books) -> None:
 
 
 async def play(database: Database, history: list[Action], *, twice: bool) -> None:
-    """Every action in a transaction of its own; refusals are caught inside it, so that a half-written one would show."""
+    """Every action in a transaction of its own; refusals are caught inside it, where a half-written one would show."""
     books, now = Books(), START
     async with database.write() as session:
         for member in MEMBERS:

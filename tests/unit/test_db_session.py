@@ -160,7 +160,8 @@ def test_second_process_is_told_what_to_do(tmp_path: Path) -> None:
     """The kernel keeps the lock, so a real second process must hold it; it dies without a chance to clean up."""
     url = f"sqlite+aiosqlite:///{tmp_path}/new/limner.db"
     script = (
-        f"import sys; from db.session import Database; database = Database({url!r}); database.lock(); print('locked', flush=True); input()"
+        f"from db.session import Database\ndatabase = Database({url!r})\ndatabase.lock()\n"
+        "print('locked', flush=True)\ninput()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", script],
