@@ -436,8 +436,8 @@ async def test_recent_and_in_state_are_sorted_by_age(database: Database) -> None
 async def test_no_question_scans_the_history(database: Database) -> None:
     """With thousands of ended jobs every statement of claim, counts, recovery and presses goes through an index.
 
-    A SCAN in EXPLAIN QUERY PLAN is a walk through a whole table or index. Two are meant: `recent` stops at its limit, and
-    the index of untold jobs holds nothing but those.
+    A SCAN in EXPLAIN QUERY PLAN is a walk through a whole table or index. Two are meant: `recent` stops at its limit,
+    and the index of untold jobs holds nothing but those.
     """
     await add(
         database,
