@@ -103,7 +103,9 @@ def random_folder(tmp_path_factory: pytest.TempPathFactory, single_threaded_torc
         **_components(0), safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
     pipeline.save_pretrained(folder, safe_serialization=True)
-    (folder / "limner.json").write_text('{"native_size": 32, "default_steps": 6, "default_guidance_scale": 4.0}')
+    (folder / "limner.json").write_text(
+        '{"native_size": 32, "default_steps": 6, "max_steps": 500, "default_guidance_scale": 4.0}'
+    )
     return folder
 
 

@@ -1,0 +1,204 @@
+"""What only the backend in this process can show: previews, files, crashes, metadata."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+
+from generation.backends.local import LocalBackend
+from generation.errors import EngineStopped, GenerationError, InvalidRecipe, UnknownModel
+from generation.events import Event, Failed, Finished, StepFinished
+from generation.images.metadata import read_metadata
+from generation.recipe import Lane, Recipe, Task
+
+
+async def collect(backend: LocalBackend, name: str, recipe: Recipe, lane: Lane = Lane.FAST) -> list[Event]:
+    return [event async for event in backend.submit(name, recipe, lane)]
+
+
+def open_png(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+async def test_previews_are_small_webp_and_few(local_backend: LocalBackend, make_recipe: Callable[..., Recipe]) -> None:
+    events = await collect(local_backend, "a", make_recipe(num_inference_steps=40, num_images=4))
+
+    previews = [event.preview for event in events if isinstance(event, StepFinished) and event.preview]
+    assert 1 <= len(previews) <= 5
+    for preview in previews:
+        with Image.open(io.BytesIO(preview)) as picture:
+            assert picture.format == "WEBP"
+            assert picture.size == (256, 256)
+
+
+async def test_inpainting_keeps_the_outside_bit_by_bit(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], data_dir: Path
+) -> None:
+    events = await collect(local_backend, "a", make_recipe(Task.INPAINT, strength=1.0))
+
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    with Image.open(data_dir / "in" / "picture.png") as parent:
+        for image in finished.images:
+            drawn = open_png(image.png)
+            assert drawn.crop((0, 0, 16, 32)).tobytes() == parent.crop((0, 0, 16, 32)).tobytes()
+            assert drawn.crop((16, 0, 32, 32)).tobytes() != parent.crop((16, 0, 32, 32)).tobytes()
+
+
+async def test_image_to_image_counts_the_steps_it_really_runs(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = make_recipe(Task.IMAGE_TO_IMAGE, num_inference_steps=8, strength=0.5)
+
+    events = await collect(local_backend, "a", recipe)
+
+    steps = [(event.step, event.total_steps) for event in events if isinstance(event, StepFinished)]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+async def test_pictures_tell_how_they_were_made(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = make_recipe(prompt="käse, 雪", negative_prompt="blue")
+    info = await local_backend.load(recipe.model)
+
+    finished = (await collect(local_backend, "a", recipe))[-1]
+
+    assert isinstance(finished, Finished)
+    metadata = read_metadata(finished.images[1].png)
+    assert metadata is not None
+    assert (metadata.recipe, metadata.index, metadata.model_digest) == (recipe, 1, info.digest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"image": "in/missing.png"}, "can't be read"),
+        ({"image": "../secret.png"}, "isn't a file in the data folder"),
+        ({"image": "in/broken.png"}, "can't be read"),
+        ({"width": 64}, "the recipe says 64x32"),
+        ({"num_inference_steps": 4, "strength": 0.1}, "leaves none to run"),
+        ({"num_inference_steps": 501}, "at most 500 steps"),
+        ({"guidance_scale": 1.0, "negative_prompt": "blue"}, "needs a guidance above 1"),
+    ],
+)
+async def test_recipe_that_cannot_be_drawn_fails_with_the_reason(
+    local_backend: LocalBackend,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    changes: dict[str, Any],
+    reason: str,
+) -> None:
+    (data_dir / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+
+    (failed,) = await collect(local_backend, "a", make_recipe(Task.IMAGE_TO_IMAGE, **changes))
+
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, InvalidRecipe)
+    assert reason in str(failed.error)
+
+
+async def test_empty_mask_is_refused(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], data_dir: Path
+) -> None:
+    Image.new("L", (32, 32), 127).save(data_dir / "in" / "mask.png")
+
+    (failed,) = await collect(local_backend, "a", make_recipe(Task.INPAINT))
+
+    assert isinstance(failed, Failed)
+    assert "selects nothing" in str(failed.error)
+
+
+def sabotage(monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], None]) -> None:
+    """Let diffusers' own denoiser class fail: it is the far end, ours stays as it is."""
+    original = UNet2DConditionModel.forward
+
+    def forward(self: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread().name == "limner-engine":
+            fail(sample)
+        return original(self, sample, *args, **kwargs)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", forward)
+
+
+async def test_error_in_one_request_leaves_its_neighbours_alone(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_on_three_pictures(sample: Any) -> None:
+        if len(sample) in (6, 10):  # alone, and beside the two guided pictures of its mate
+            raise RuntimeError("no room")
+
+    sabotage(monkeypatch, fail_on_three_pictures)
+
+    bad, good = await asyncio.gather(
+        collect(local_backend, "bad", make_recipe(num_images=3)), collect(local_backend, "good", make_recipe(seed=1))
+    )
+
+    assert isinstance(bad[-1], Failed)
+    assert type(bad[-1].error) is GenerationError
+    assert "no room" in str(bad[-1].error)
+    assert (bad[-1].steps_done, bad[-1].total_steps) == (0, 4)
+    assert isinstance(good[-1], Finished)
+    assert len(good[-1].images) == 2
+
+
+async def test_crash_of_the_engine_thread_ends_every_request(
+    data_dir: Path, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(sample: Any) -> None:
+        raise SystemExit("a driver died")
+
+    sabotage(monkeypatch, crash)
+    backend = LocalBackend(data_dir=data_dir, device="cpu")
+
+    ends = await asyncio.gather(*(collect(backend, str(i), make_recipe()) for i in range(3)))
+
+    for events in ends:
+        assert [type(event) for event in events if isinstance(event, Finished | Failed)] == [Failed]
+        assert isinstance(events[-1], Failed)
+        assert isinstance(events[-1].error, EngineStopped)
+    assert backend.capacity() == 0
+    await backend.aclose()
+
+
+async def test_a_request_for_a_loaded_model_does_not_wait_for_another_model_to_load(
+    local_backend: LocalBackend,
+    make_recipe: Callable[..., Recipe],
+    random_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await local_backend.load(str(random_folder))
+    read = threading.Event()
+
+    def slow_disk(path: Path, **_: Any) -> Any:
+        read.wait()
+        raise OSError("nothing there")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", slow_disk)
+    loading = asyncio.create_task(local_backend.load(str(tmp_path)))
+
+    events = await collect(local_backend, "a", make_recipe())
+
+    assert isinstance(events[-1], Finished)
+    assert not loading.done()
+    read.set()
+    with pytest.raises(UnknownModel, match="nothing there"):
+        await loading
+
+
+async def test_threads_end_with_the_backend(data_dir: Path, make_recipe: Callable[..., Recipe]) -> None:
+    backend = LocalBackend(data_dir=data_dir, device="cpu")
+    await collect(backend, "a", make_recipe())
+
+    await backend.aclose()
+
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("limner-")]
