@@ -89,7 +89,7 @@ def fit_to_area(image: Image.Image, native_size: int) -> Image.Image:
 
 
 def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The binary mask at the size of its resized picture. A stroke thinner than a pixel there still marks that pixel."""
+    """The binary mask at the size of its resized picture; a stroke thinner than a pixel there still marks it."""
     if mask.size == size:
         return mask
     return mask.resize(size, Image.Resampling.BOX).point(lambda value: 255 if value else 0)

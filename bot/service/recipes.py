@@ -95,7 +95,7 @@ def repeated(recipe: Recipe, number: int, step: int) -> Recipe:
 
 
 def placed(recipe: Recipe, job_id: str) -> Recipe:
-    """The recipe with its files in the inputs of the job, named relative to the data folder, as the backend wants it."""
+    """The recipe with its files in the job's inputs, named relative to the data folder, as the backend wants them."""
     folder = f"{INPUTS}/{job_id}"
     image, mask = (name and f"{folder}/{PurePosixPath(name).name}" for name in (recipe.image, recipe.mask))
     return dataclasses.replace(recipe, image=image, mask=mask)
