@@ -34,12 +34,12 @@ async function request(method, path, body) {
   return data;
 }
 
-/** JSON, or multipart when there are files: `files` = {part name: File}. */
+/** JSON, or multipart when there are files: `files` = [[part name, File], ...]. */
 function withFiles(payload, files) {
-  if (!files || Object.keys(files).length === 0) return payload;
+  if (!files?.length) return payload;
   const form = new FormData();
   form.append("payload_json", new Blob([JSON.stringify(payload)], { type: "application/json" }));
-  for (const [name, file] of Object.entries(files)) form.append(name, file, file.name);
+  for (const [name, file] of files) form.append(name, file, file.name);
   return form;
 }
 

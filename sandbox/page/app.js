@@ -124,7 +124,7 @@ function drawTopbar() {
   fill(
     byId("topbar"),
     channels,
-    icon("hash"),
+    channel.direct ? avatar(bot, "mini") : icon("hash"),
     el("h1", {}, channel.name),
     el("span", { class: "spacer" }),
     status,
@@ -144,7 +144,7 @@ function drawWelcome() {
   fill(
     byId("welcome"),
     el("span", { class: "welcome-mark" }, store.bot.username ? avatar(store.bot, "big") : icon("hash")),
-    el("h2", {}, `Welcome to #${store.channel.name}`),
+    el("h2", {}, store.channel.direct ? `You and ${store.bot.username}` : `Welcome to ${store.here}`),
     el("p", {}, "A Discord of your own, on this computer. Nothing leaves it, nothing needs a token."),
     imagine && el("p", {}, "Type ", el("kbd", {}, "/"), " to see what the bot can do, or try one of these:"),
     imagine && el("div", { class: "wishes" }, FIRST_WISHES.map(wish)),

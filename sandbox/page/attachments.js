@@ -1,6 +1,7 @@
 // Pictures and files of a message, and the lightbox that shows one picture in full.
 
 import { el, icon } from "./dom.js";
+import { loadable } from "./urls.js";
 
 const MIN_WIDTH = 400;
 const MAX_WIDTH = 520;
@@ -24,10 +25,6 @@ function isPicture(attachment) {
   return (attachment.content_type || "").startsWith("image/") || /\.(png|jpe?g|webp|gif)$/i.test(attachment.filename);
 }
 
-function isSafe(url) {
-  return /^(https?:\/\/|\/)/i.test(url || "");
-}
-
 /**
  * The attachments of one message. Pictures keep their place by position: a new preview is decoded first and then
  * takes the old one's place in one step, so that a picture being drawn never blinks.
@@ -42,7 +39,7 @@ export class Attachments {
     while (this.shown.length > attachments.length) this.shown.pop().node.remove();
     attachments.forEach((attachment, index) => {
       const old = this.shown[index];
-      if (old?.url === attachment.url) return;
+      if (old?.id === attachment.id) return;
       if (old && old.picture && isPicture(attachment)) this.#exchange(old, attachment);
       else this.#place(index, attachment);
     });
@@ -50,23 +47,25 @@ export class Attachments {
   }
 
   #place(index, attachment) {
-    const picture = isPicture(attachment) && isSafe(attachment.url);
+    const picture = isPicture(attachment) && loadable(attachment.url) !== null;
     const node = picture ? pictureButton(attachment) : fileCard(attachment);
     if (this.shown[index]) this.shown[index].node.replaceWith(node);
     else this.node.append(node);
-    this.shown[index] = { node, picture, url: attachment.url };
+    this.shown[index] = { node, picture, id: attachment.id };
   }
 
   async #exchange(entry, attachment) {
-    entry.url = attachment.url;
+    entry.id = attachment.id;
     const next = pictureButton(attachment);
     try {
       await next.querySelector("img").decode();
     } catch {
       // A picture that can't be decoded is shown broken, as the browser does it.
     }
-    if (entry.url !== attachment.url) return;
+    if (entry.id !== attachment.id) return;
+    const focused = entry.node === document.activeElement;
     entry.node.replaceWith(next);
+    if (focused) next.focus();
     entry.node = next;
   }
 }
@@ -74,7 +73,7 @@ export class Attachments {
 function pictureButton(attachment) {
   const { width, height } = shownSize(attachment.width, attachment.height);
   const alt = attachment.description || attachment.filename;
-  const image = el("img", { src: attachment.url, alt, width, height, draggable: "false", decoding: "async" });
+  const image = el("img", { src: loadable(attachment.url), alt, width, height, draggable: "false", decoding: "async" });
   const label = `Open ${attachment.filename} in full`;
   return el(
     "button",
@@ -84,10 +83,11 @@ function pictureButton(attachment) {
 }
 
 function fileCard(attachment) {
-  const name = isSafe(attachment.url)
+  const href = loadable(attachment.url);
+  const name = href
     ? el(
         "a",
-        { href: attachment.url, target: "_blank", rel: "noopener noreferrer", download: attachment.filename },
+        { href, target: "_blank", rel: "noopener noreferrer", download: attachment.filename },
         attachment.filename,
       )
     : el("span", {}, attachment.filename);
@@ -104,7 +104,7 @@ export function lightbox(attachment) {
   const close = el("button", { type: "button", class: "icon-button", "aria-label": "Close" }, icon("close"));
   const original = el(
     "a",
-    { href: attachment.url, target: "_blank", rel: "noopener noreferrer" },
+    { href: loadable(attachment.url), target: "_blank", rel: "noopener noreferrer" },
     "Open original",
     icon("external"),
   );
@@ -118,7 +118,7 @@ export function lightbox(attachment) {
     el("span", {}, [attachment.filename, ...detail].filter(Boolean).join(" · ")),
     original,
   );
-  const image = el("img", { src: attachment.url, alt: attachment.description || attachment.filename });
+  const image = el("img", { src: loadable(attachment.url), alt: attachment.description || attachment.filename });
   const grown = Math.max(
     1,
     Math.min(4, (innerWidth * 0.9) / (attachment.width || 1), (innerHeight * 0.82) / (attachment.height || 1)),

@@ -102,7 +102,7 @@ export class CommandForm {
   /** {options, files} to send; null after marking the first field that can't be sent. */
   read() {
     const options = {};
-    const files = {};
+    const files = [];
     for (const field of this.fields) {
       const { value, file, error } = field.resolve();
       if (error) {
@@ -111,7 +111,7 @@ export class CommandForm {
         this.host.suggest();
         return null;
       }
-      if (file) files[field.option.name] = file;
+      if (file) files.push([field.option.name, file]);
       else if (value !== undefined) options[field.option.name] = value;
     }
     return { options, files };

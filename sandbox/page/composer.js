@@ -78,7 +78,7 @@ export class Composer {
   }
 
   #invite() {
-    const text = `Message #${this.store.channel.name}, or type / for commands`;
+    const text = `Message ${this.store.here}, or type / for commands`;
     this.input.placeholder = text;
     this.input.setAttribute("aria-label", text);
   }
@@ -235,7 +235,7 @@ export class Composer {
     if (/^\/\S/.test(content))
       throw new ApiError(404, `There is no command “${content}”. Type / to see what there is.`);
     if (!content && !this.#files.length) return;
-    const files = Object.fromEntries(this.#files.map((file, index) => [`files[${index}]`, file]));
+    const files = this.#files.map((file, index) => [`files[${index}]`, file]);
     await api.say({ ...this.#place(), content }, files);
     this.#files = [];
     this.#drawFiles();

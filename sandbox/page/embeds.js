@@ -4,6 +4,7 @@ import { el } from "./dom.js";
 import { inline, link, markdown } from "./markdown.js";
 import { lightbox, shownSize } from "./attachments.js";
 import { stamp } from "./time.js";
+import { loadable } from "./urls.js";
 
 /** One embed as a card; `names` resolves mentions. */
 export function embedCard(embed, names) {
@@ -23,7 +24,7 @@ export function embedCard(embed, names) {
     embed.image?.url && embedImage(embed.image),
     (embed.footer?.text || embed.timestamp) && el("p", { class: "embed-footer" }, footerText(embed)),
   );
-  if (embed.thumbnail?.url) card.append(el("img", { class: "embed-thumbnail", src: embed.thumbnail.url, alt: "" }));
+  if (embed.thumbnail?.url) card.append(el("img", { class: "embed-thumbnail", src: loadable(embed.thumbnail.url), alt: "" }));
   if (Number.isInteger(embed.color)) card.style.borderLeftColor = `#${embed.color.toString(16).padStart(6, "0")}`;
   return card;
 }
@@ -48,6 +49,6 @@ function embedImage(image) {
   return el(
     "button",
     { type: "button", class: "picture", onclick: open },
-    el("img", { src: image.url, alt: filename, width, height }),
+    el("img", { src: loadable(image.url), alt: filename, width, height }),
   );
 }

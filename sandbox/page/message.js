@@ -9,6 +9,19 @@ import { clock, stamp } from "./time.js";
 
 const QUICK_REACTIONS = ["❌", "✉️"];
 const COMMAND_INTERACTION = 2;
+const SLASH_COMMAND = 1;
+
+/** An embed without the signatures of its addresses, which change although the picture stays the same. */
+function unsigned(embed) {
+  return JSON.parse(JSON.stringify(embed, (key, value) => (/url$/.test(key) ? String(value).split("?")[0] : value)));
+}
+
+/** A file that an embed refers to is shown there only. */
+function shownInEmbed(attachment, message) {
+  const path = attachment.url.split("?")[0];
+  const shown = (message.embeds ?? []).flatMap(({ image, thumbnail }) => [image?.url, thumbnail?.url]);
+  return shown.some((url) => url?.split("?")[0] === path);
+}
 
 /** What one message looks like. `actions` = {press, react, menu, dismiss, jump, lookup}. */
 export class MessageView {
@@ -67,7 +80,7 @@ export class MessageView {
     this.#part("text", [message.content, message.thinking, message.edited_timestamp], (node) =>
       fill(node, this.#content()),
     );
-    this.#part("embeds", message.embeds ?? [], (node) =>
+    this.#part("embeds", (message.embeds ?? []).map(unsigned), (node) =>
       fill(
         node,
         (message.embeds ?? []).map((embed) => embedCard(embed, this.store.names)),
@@ -85,7 +98,7 @@ export class MessageView {
     this.#once("gutter", [author, message.timestamp], () =>
       fill(this.gutter, avatar(author), el("time", { class: "gutter-time" }, clock(created))),
     );
-    this.attachments.update(message.attachments ?? []);
+    this.attachments.update((message.attachments ?? []).filter((attachment) => !shownInEmbed(attachment, message)));
   }
 
   /** Draw again what depends on names or on another message (a reply's origin). */
@@ -117,9 +130,9 @@ export class MessageView {
     const metadata = this.message.interaction_metadata;
     const name = this.message.interaction?.name ?? metadata?.name ?? metadata?.command_name;
     const type = metadata?.type ?? this.message.interaction?.type;
-    return type === COMMAND_INTERACTION && name
-      ? { name, user: (metadata?.user ?? this.message.interaction?.user)?.id }
-      : null;
+    if (type !== COMMAND_INTERACTION || !name) return null;
+    const typed = (metadata?.command_type ?? SLASH_COMMAND) === SLASH_COMMAND;
+    return { name: typed ? `/${name}` : name, user: (metadata?.user ?? this.message.interaction?.user)?.id };
   }
 
   #replied() {
@@ -150,7 +163,7 @@ export class MessageView {
       avatar(by, "tiny"),
       el("b", {}, by.username),
       el("span", {}, " used "),
-      el("span", { class: "command-name" }, `/${used.name}`),
+      el("span", { class: "command-name" }, used.name),
     );
   }
 
@@ -183,7 +196,7 @@ export class MessageView {
       "button",
       {
         type: "button",
-        class: `reaction${reaction.me ? " mine" : ""}`,
+        class: "reaction",
         "aria-label": label,
         onclick: () => this.actions.react(this.message, name),
       },

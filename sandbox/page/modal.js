@@ -54,9 +54,9 @@ export function showModal(modal, names, { submit, failed }) {
 
 function collect(inputs) {
   const values = {};
-  const files = {};
+  const files = [];
   for (const { id, value, chosen } of inputs) {
-    if (chosen) chosen().forEach((file, index) => (files[index ? `${id}.${index}` : id] = file));
+    if (chosen) files.push(...chosen().map((file) => [id, file]));
     else values[id] = value();
   }
   return [values, files];

@@ -7,6 +7,8 @@ export class Sidebar {
     this.root = root;
     this.store = store;
     this.name = el("span", {});
+    this.direct = el("div", { class: "channel-list", role: "group", "aria-label": "Direct messages" });
+    this.directHeading = el("h2", {}, "Direct messages");
     this.channels = el("div", { class: "channel-list", role: "group", "aria-label": "Text channels" });
     this.identities = el("div", { class: "identities", role: "radiogroup", "aria-label": "You are" });
     const close = el(
@@ -27,7 +29,7 @@ export class Sidebar {
         this.name,
         close,
       ),
-      el("div", { class: "sidebar-scroll" }, el("h2", {}, "Text channels"), this.channels),
+      el("div", { class: "sidebar-scroll" }, el("h2", {}, "Text channels"), this.channels, this.directHeading, this.direct),
       el("section", { class: "you" }, el("h2", {}, "You are"), this.identities),
     );
     for (const name of ["state", "channel", "unread", "identity"]) store.on(name, () => this.#draw());
@@ -42,11 +44,11 @@ export class Sidebar {
     const { guild, channels, users } = this.store;
     const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     this.name.textContent = guild.name;
-    document.title = `#${this.store.channel.name} · ${guild.name}`;
-    fill(
-      this.channels,
-      channels.map((channel) => this.#channel(channel)),
-    );
+    document.title = `${this.store.here} · ${guild.name}`;
+    const drawn = (direct) => channels.filter((one) => Boolean(one.direct) === direct).map((one) => this.#channel(one));
+    fill(this.channels, drawn(false));
+    fill(this.direct, drawn(true));
+    this.directHeading.hidden = this.direct.children.length === 0;
     fill(
       this.identities,
       users.map((user) => this.#identity(user)),
@@ -70,7 +72,7 @@ export class Sidebar {
     return el(
       "button",
       { ...props, onclick: open },
-      icon("hash"),
+      channel.direct ? avatar(this.store.bot, "mini") : icon("hash"),
       el("span", {}, channel.name),
       unread && el("span", { class: "visually-hidden" }, "(new messages)"),
     );

@@ -3,6 +3,7 @@
 // "violations", "interaction", "typing", "connection".
 
 import { api, listen } from "./api.js";
+import { mayUse } from "./commands.js";
 
 /** Order of snowflakes (decimal strings, longer = later). */
 export function bySnowflake(one, other) {
@@ -11,10 +12,11 @@ export function bySnowflake(one, other) {
 
 export class Store extends EventTarget {
   guild = { name: "" };
-  channels = [];
+  guildChannels = [];
+  directChannels = [];
   users = [];
   bot = { id: "", username: "", online: false };
-  commands = [];
+  registered = [];
   violations = [];
   spec = true;
   user = null;
@@ -42,8 +44,24 @@ export class Store extends EventTarget {
     });
   }
 
+  /** The commands that we may use. */
+  get commands() {
+    return this.registered.filter((command) => mayUse(command, this.user));
+  }
+
+  /** The channels that we see: the guild's, then our direct ones. */
+  get channels() {
+    const direct = this.directChannels.filter(({ user }) => user === this.user?.id);
+    return [...this.guildChannels, ...direct.map(({ id }) => ({ id, name: this.bot.username, direct: true }))];
+  }
+
   person(id) {
     return this.users.find((user) => user.id === id);
+  }
+
+  /** "#general", or "@Limner" for a direct channel. */
+  get here() {
+    return `${this.channel.direct ? "@" : "#"}${this.channel.name}`;
   }
 
   channelName(id) {
@@ -79,7 +97,8 @@ export class Store extends EventTarget {
     this.user = this.person(userId);
     localStorage.setItem("limner.user", userId);
     this.emit("identity");
-    this.reload();
+    if (this.channels.some(({ id }) => id === this.channel.id)) this.reload();
+    else this.open(this.channels[0].id);
   }
 
   open(channelId) {
@@ -123,10 +142,11 @@ export class Store extends EventTarget {
       const state = await api.state();
       Object.assign(this, {
         guild: state.guild,
-        channels: state.channels,
+        guildChannels: state.channels,
+        directChannels: state.direct_channels ?? [],
         users: state.users,
         bot: { ...state.bot, bot: true },
-        commands: state.commands,
+        registered: state.commands,
         violations: state.violations,
         spec: state.spec,
       });
@@ -162,7 +182,7 @@ export class Store extends EventTarget {
         this.#remove(event.message_id);
         break;
       case "commands":
-        this.commands = event.commands;
+        this.registered = event.commands;
         this.emit("state");
         break;
       case "bot":
@@ -184,10 +204,7 @@ export class Store extends EventTarget {
 
   #upsert(message, type) {
     if (message.channel_id !== this.channel.id) {
-      if (type === "message_create" && this.visible(message)) {
-        this.unread.add(message.channel_id);
-        this.emit("unread");
-      }
+      if (type === "message_create" && this.visible(message)) this.#elsewhere(message.channel_id);
       return;
     }
     if (!this.visible(message)) return;
@@ -195,6 +212,15 @@ export class Store extends EventTarget {
     const isNew = !this.messages.has(message.id);
     this.messages.set(message.id, message);
     this.emit("message", { message, isNew });
+  }
+
+  /** A message in another channel; the first one in a direct channel is how that channel becomes known. */
+  async #elsewhere(channelId) {
+    this.unread.add(channelId);
+    if (![...this.guildChannels, ...this.directChannels].some(({ id }) => id === channelId)) {
+      this.directChannels = (await api.state()).direct_channels ?? [];
+    }
+    this.emit("unread");
   }
 
   #remove(messageId) {
