@@ -108,3 +108,17 @@ def test_hostile_repetition_stays_linear(piece: str) -> None:
     """A quadratic lexer would take hours for this many characters; no clock is needed to notice."""
     text = piece * 300_000
     assert " ".join(token.text for token in lex(text)) == text.strip()
+
+
+def test_quote_that_never_closes_is_looked_for_once() -> None:
+    """Once per kind of quote, not once per quote: that would be quadratic."""
+
+    class Counted(str):
+        searches = 0
+
+        def find(self, *args: object) -> int:
+            Counted.searches += 1
+            return super().find(*args)  # type: ignore[arg-type]
+
+    assert blank_quotes(Counted("“ " * 1000)) == "“ " * 1000
+    assert Counted.searches == 1
