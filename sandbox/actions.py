@@ -189,7 +189,7 @@ def _selected(component: Json, values: list[Any]) -> list[str]:
     if component["type"] != Kind.STRING_SELECT:
         raise Refused(400, "only string selects can be used in the sandbox")
     known = {option["value"] for option in component["options"]}
-    low, high = component.get("min_values", 1), component.get("max_values", 1)
-    if not set(values) <= known or not low <= len(values) <= high:
+    low, high = (1 if component.get(key) is None else component[key] for key in ("min_values", "max_values"))
+    if not all(value in known for value in values) or not low <= len(values) <= high:
         raise Refused(400, f"choose {low} to {high} of {', '.join(sorted(known))}")
     return values

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox.errors import Json, Problem
+from sandbox.shapes import shape_problems
 
 Path = tuple[str | int, ...]
 
@@ -33,8 +34,9 @@ def command_list_problems(commands: Any) -> list[Problem]:
     seen: set[tuple[Any, Any]] = set()
     counts = dict.fromkeys(MAX_COMMANDS, 0)
     for index, command in enumerate(commands):
-        problems += command_problems(command, (index,))
-        if not isinstance(command, dict):
+        wrong = command_problems(command, (index,))
+        problems += wrong
+        if any(problem.rule == "shape" for problem in wrong):
             continue
         kind = command.get("type") or CHAT_INPUT
         if (kind, command.get("name")) in seen:
@@ -54,8 +56,8 @@ def command_list_problems(commands: Any) -> list[Problem]:
 
 def command_problems(command: Any, path: Path = ()) -> list[Problem]:
     """Everything wrong with one command."""
-    if not isinstance(command, dict):
-        return [Problem("shape", path, "A command is an object.", "MODEL_TYPE_CONVERT")]
+    if shape := shape_problems(command, path):
+        return shape
     kind = command.get("type") or CHAT_INPUT
     if kind != CHAT_INPUT:
         problems = list(_length(command.get("name"), 1, MAX_NAME, (*path, "name"), "command-name"))
@@ -91,9 +93,6 @@ def _named(thing: Json, path: Path) -> Iterator[Problem]:
 def _options(parent: Json, path: Path, *, depth: int) -> Iterator[Problem]:
     options = parent.get("options") or []
     where = (*path, "options")
-    if not isinstance(options, list) or not all(isinstance(option, dict) for option in options):
-        yield Problem("shape", where, "Options are a list of objects.", "LIST_TYPE_CONVERT")
-        return
     if len(options) > MAX_OPTIONS:
         yield Problem("option-count", where, f"Must be {MAX_OPTIONS} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
     yield from _order(options, where)
@@ -131,7 +130,8 @@ def _option(option: Json, path: Path, *, depth: int) -> Iterator[Problem]:
         if kind == SUBCOMMAND_GROUP and not all(child.get("type") == SUBCOMMAND for child in children):
             detail = "A group holds subcommands only."
             yield Problem("option-mixed", (*path, "options"), detail, "APPLICATION_COMMAND_OPTIONS_TYPE_INVALID")
-        yield from _options(option, path, depth=depth + 1)
+        # Nothing nests below a subcommand; below a group only subcommands do.
+        yield from _options(option, path, depth=2 if kind == SUBCOMMAND else 1)
     elif kind not in range(STRING, ATTACHMENT + 1):
         yield Problem("option-type", (*path, "type"), "Value must be one of {1, ..., 11}.", "BASE_TYPE_CHOICES")
     else:

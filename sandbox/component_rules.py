@@ -1,7 +1,7 @@
-"""Hand-written rules for components: buttons, selects, the V2 layout, and modals.
+"""Hand-written rules for a message's components: buttons, selects and the V2 layout.
 
-Pure: payload in, problems out. Every limit is from the API page "Components reference"; what a modal may hold is from
-its "Label" section.
+Pure: payload in, problems out. Every limit is from the API page "Components reference". Modals are in
+`modal_rules`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,11 @@ class Kind(IntEnum):
 SELECTS = frozenset({3, 5, 6, 7, 8})
 TOP_LEVEL_V2 = frozenset({1, 9, 10, 12, 13, 14, 17})
 CONTAINER_CHILDREN = TOP_LEVEL_V2 - {Kind.CONTAINER}
-LABEL_CHILDREN = SELECTS | {Kind.TEXT_INPUT, Kind.FILE_UPLOAD, Kind.RADIO_GROUP, Kind.CHECKBOX_GROUP, Kind.CHECKBOX}
-MODAL_TOP_LEVEL = frozenset({Kind.ACTION_ROW, Kind.TEXT_DISPLAY, Kind.LABEL})
 LINK_STYLE = 5
 PREMIUM_STYLE = 6
 MAX_ROWS = 5
 MAX_COMPONENTS = 40
 MAX_TEXT_TOTAL = 4000
-MAX_MODAL_COMPONENTS = 5
 MAX_CUSTOM_ID = 100
 
 
@@ -95,23 +92,6 @@ def duplicate_ids(components: list[Json], path: Path) -> Iterator[Problem]:
         seen.add(custom_id)
 
 
-def modal_problems(data: Any, path: Path = ("data",)) -> list[Problem]:
-    """Everything wrong with a modal (callback type 9)."""
-    if not isinstance(data, dict) or not isinstance(data.get("components"), list):
-        return [Problem("shape", path, "A modal has custom_id, title and components.", "MODEL_TYPE_CONVERT")]
-    components, where = data["components"], (*path, "components")
-    problems = [
-        *_text(data.get("title"), 1, 45, (*path, "title"), "modal-title"),
-        *_text(data.get("custom_id"), 1, MAX_CUSTOM_ID, (*path, "custom_id"), "custom-id-length"),
-    ]
-    if not 1 <= len(components) <= MAX_MODAL_COMPONENTS:
-        detail = f"Must be between 1 and {MAX_MODAL_COMPONENTS} in length."
-        problems.append(Problem("modal-components", where, detail, "BASE_TYPE_BAD_LENGTH"))
-    for index, component in enumerate(components):
-        problems += _modal_child(component, (*where, index))
-    return problems + list(duplicate_ids(components, where))
-
-
 def _layout_totals(components: list[Json], path: Path) -> Iterator[Problem]:
     everything = [component for component, _ in walk(components, path)]
     if len(everything) > MAX_COMPONENTS:
@@ -139,7 +119,7 @@ def _child(component: Any, path: Path, allowed: frozenset[int], filenames: froze
         case Kind.SECTION:
             yield from _section(component, path, filenames)
         case Kind.TEXT_DISPLAY:
-            yield from _text(component.get("content"), 1, MAX_TEXT_TOTAL, (*path, "content"), "text-display")
+            yield from length(component.get("content"), 1, MAX_TEXT_TOTAL, (*path, "content"), "text-display")
         case Kind.THUMBNAIL:
             yield from _media(component, path, filenames, "media")
         case Kind.MEDIA_GALLERY:
@@ -164,7 +144,7 @@ def _row(row: Json, path: Path) -> Iterator[Problem]:
         if kind == Kind.BUTTON:
             yield from _button(child, (*where, index))
         elif kind in SELECTS:
-            yield from _select(child, (*where, index))
+            yield from select_problems(child, (*where, index))
         else:
             detail = "Value must be one of {2, 3, 5, 6, 7, 8}."
             yield Problem("component-place", (*where, index, "type"), detail, "UNION_TYPE_CHOICES")
@@ -172,13 +152,13 @@ def _row(row: Json, path: Path) -> Iterator[Problem]:
 
 def _button(button: Json, path: Path) -> Iterator[Problem]:
     style, url, custom_id = button.get("style"), button.get("url"), button.get("custom_id")
-    yield from _text(button.get("label"), 0, 80, (*path, "label"), "label-length")
+    yield from length(button.get("label"), 0, 80, (*path, "label"), "label-length")
     if style not in range(1, 7):
         yield Problem("button-style", (*path, "style"), "Value must be one of {1, ..., 6}.", "BASE_TYPE_CHOICES")
     elif style == LINK_STYLE:
         if custom_id is not None:
             yield Problem("button-target", path, "A link button has no custom_id.", "BUTTON_COMPONENT_CUSTOM_ID_URL")
-        yield from _text(url, 1, 512, (*path, "url"), "button-target")
+        yield from length(url, 1, 512, (*path, "url"), "button-target")
         if isinstance(url, str) and url and not url.startswith(("http://", "https://", "discord://")):
             detail = "Scheme must be one of ('http', 'https', 'discord')."
             yield Problem("button-target", (*path, "url"), detail, "URL_TYPE_INVALID_SCHEME")
@@ -190,22 +170,24 @@ def _button(button: Json, path: Path) -> Iterator[Problem]:
     else:
         if url is not None:
             yield Problem("button-target", path, "Only link buttons have a url.", "BUTTON_COMPONENT_CUSTOM_ID_URL")
-        yield from _text(custom_id, 1, MAX_CUSTOM_ID, (*path, "custom_id"), "custom-id-length")
+        yield from length(custom_id, 1, MAX_CUSTOM_ID, (*path, "custom_id"), "custom-id-length")
     if style != PREMIUM_STYLE and not button.get("label") and not button.get("emoji"):
         yield Problem("button-empty", path, "A button needs a label or an emoji.", "BUTTON_COMPONENT_INVALID")
 
 
-def _select(select: Json, path: Path) -> Iterator[Problem]:
-    yield from _text(select.get("custom_id"), 1, MAX_CUSTOM_ID, (*path, "custom_id"), "custom-id-length")
-    yield from _text(select.get("placeholder"), 0, 150, (*path, "placeholder"), "placeholder-length")
+def select_problems(select: Json, path: Path) -> Iterator[Problem]:
+    """One select, in a message or a modal."""
+    yield from length(select.get("custom_id"), 1, MAX_CUSTOM_ID, (*path, "custom_id"), "custom-id-length")
+    yield from length(select.get("placeholder"), 0, 150, (*path, "placeholder"), "placeholder-length")
     low, high = select.get("min_values"), select.get("max_values")
     if isinstance(low, int) and isinstance(high, int) and low > high:
         yield Problem("select-range", (*path, "min_values"), "min_values is above max_values.", "BASE_TYPE_MAX_VALUE")
     if select.get("type") == Kind.STRING_SELECT:
-        yield from _options(select.get("options"), path, 1, 25)
+        yield from option_problems(select.get("options"), path, 1, 25)
 
 
-def _options(options: Any, path: Path, minimum: int, maximum: int) -> Iterator[Problem]:
+def option_problems(options: Any, path: Path, minimum: int, maximum: int) -> Iterator[Problem]:
+    """The options of a select, radio group or checkbox group."""
     options = options if isinstance(options, list) else []
     where = (*path, "options")
     if not minimum <= len(options) <= maximum:
@@ -214,7 +196,7 @@ def _options(options: Any, path: Path, minimum: int, maximum: int) -> Iterator[P
     values = [option.get("value") for option in options]
     for index, option in enumerate(options):
         for key, least in (("label", 1), ("value", 1), ("description", 0)):
-            yield from _text(option.get(key), least, 100, (*where, index, key), "select-option-length")
+            yield from length(option.get(key), least, 100, (*where, index, key), "select-option-length")
         if values.index(option.get("value")) != index:
             detail = "The specified option value is already used"
             yield Problem("select-option-duplicate", (*where, index, "value"), detail, "SELECT_COMPONENT_OPTION_VALUE")
@@ -249,59 +231,14 @@ def _media(item: Any, path: Path, filenames: frozenset[str], key: str) -> Iterat
     if not isinstance(url, str):
         yield Problem("unknown-file", where, "This field is required", "BASE_TYPE_REQUIRED")
         return
-    yield from _text(item.get("description"), 0, 1024, (*path, "description"), "alt-length")
+    yield from length(item.get("description"), 0, 1024, (*path, "description"), "alt-length")
     own = url.startswith("attachment://") and url.removeprefix("attachment://") in filenames
     if not own and (key == "file" or not url.startswith(("http://", "https://"))):
         yield Problem("unknown-file", where, f"No file of this message for {url!r}.", "UNFURLED_MEDIA_ITEM_INVALID")
 
 
-def _modal_child(component: Any, path: Path) -> Iterator[Problem]:
-    kind = component.get("type") if isinstance(component, dict) else None
-    if kind not in MODAL_TOP_LEVEL:
-        detail = "A modal holds labels, text displays and (older) action rows with one text input."
-        yield Problem("component-place", (*path, "type"), detail, "UNION_TYPE_CHOICES")
-    elif kind == Kind.LABEL:
-        yield from _text(component.get("label"), 1, 45, (*path, "label"), "label-length")
-        yield from _text(component.get("description"), 0, 100, (*path, "description"), "label-length")
-        yield from _input(component.get("component"), (*path, "component"), LABEL_CHILDREN)
-    elif kind == Kind.TEXT_DISPLAY:
-        yield from _text(component.get("content"), 1, MAX_TEXT_TOTAL, (*path, "content"), "text-display")
-    else:
-        children = component.get("components") or []
-        if len(children) != 1:
-            yield Problem("row-size", (*path, "components"), "Must be 1 in length.", "BASE_TYPE_BAD_LENGTH")
-        for index, child in enumerate(children):
-            where = (*path, "components", index)
-            yield from _text(child.get("label"), 1, 45, (*where, "label"), "label-length")
-            yield from _input(child, where, frozenset({Kind.TEXT_INPUT}))
-
-
-def _input(component: Any, path: Path, allowed: frozenset[int]) -> Iterator[Problem]:
-    """One input of a modal."""
-    kind = component.get("type") if isinstance(component, dict) else None
-    if kind not in allowed:
-        yield Problem("component-place", (*path, "type"), "This component can't stand here.", "UNION_TYPE_CHOICES")
-        return
-    if component.get("disabled"):
-        detail = "Components in a modal can't be disabled."
-        yield Problem("modal-disabled", (*path, "disabled"), detail, "COMPONENT_DISABLED_IN_MODAL")
-    yield from _text(component.get("custom_id"), 1, MAX_CUSTOM_ID, (*path, "custom_id"), "custom-id-length")
-    if kind == Kind.TEXT_INPUT:
-        yield from _text(component.get("placeholder"), 0, 100, (*path, "placeholder"), "placeholder-length")
-        yield from _text(component.get("value"), 0, 4000, (*path, "value"), "input-length")
-    elif kind in SELECTS:
-        yield from _select(component, path)
-    elif kind == Kind.RADIO_GROUP:
-        yield from _options(component.get("options"), path, 2, 10)
-    elif kind == Kind.CHECKBOX_GROUP:
-        yield from _options(component.get("options"), path, 1, 10)
-    elif kind == Kind.FILE_UPLOAD:
-        for key in ("min_values", "max_values"):
-            if component.get(key) is not None and component[key] not in range(11):
-                yield Problem("file-upload", (*path, key), "Must be between 0 and 10.", "NUMBER_TYPE_MAX")
-
-
-def _text(value: Any, minimum: int, maximum: int, path: Path, rule: str) -> Iterator[Problem]:
+def length(value: Any, minimum: int, maximum: int, path: Path, rule: str) -> Iterator[Problem]:
+    """A text of `minimum` to `maximum` characters; None is fine where the minimum is 0."""
     if value is None and minimum == 0:
         return
     if not isinstance(value, str):

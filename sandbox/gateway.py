@@ -204,7 +204,7 @@ class Gateway:
         if connection.session is None:
             return NOT_AUTHENTICATED, "Not authenticated."
         if op == MEMBERS:
-            self._send_members(connection.session, body or {})
+            self._send_members(connection.session, body if isinstance(body, dict) else {})
         return 0, ""
 
     def _identify(self, connection: Connection, body: Json) -> tuple[int, str]:

@@ -27,6 +27,12 @@ def modal_data(state: State, modal: Json, values: Json, files: Mapping[str, Sequ
     return data
 
 
+def at_least(component: Json) -> int:
+    """How many choices or files an input of a modal needs."""
+    least = component.get("min_values")
+    return 0 if component.get("required") is False else 1 if least is None else int(least)
+
+
 class _Reader:
     def __init__(self, state: State, values: Json, files: Mapping[str, Sequence[Attachment]]) -> None:
         self._state = state
@@ -66,7 +72,7 @@ class _Reader:
         value = component.get("value") or "" if value is None else value
         if not isinstance(value, str):
             raise Refused(400, f"{custom_id!r} must be a text")
-        required = component.get("required", True)
+        required = component.get("required") is not False
         minimum = max(component.get("min_length") or 0, 1) if required else component.get("min_length") or 0
         maximum = component.get("max_length") or 4000
         if not (minimum <= len(value) <= maximum or (not required and not value)):
@@ -83,7 +89,7 @@ class _Reader:
         known = {option["value"] for option in options}
         if not set(value) <= known:
             raise Refused(400, f"{custom_id!r}: choose among {', '.join(sorted(known))}")
-        minimum = component.get("min_values", 1) if component.get("required", True) else 0
+        minimum = at_least(component)
         if not minimum <= len(value) <= maximum:
             raise Refused(400, f"{custom_id!r} needs {minimum} to {maximum} choices, not {len(value)}")
         return value
@@ -91,7 +97,7 @@ class _Reader:
     def _uploads(self, component: Json) -> list[str]:
         custom_id = component["custom_id"]
         files = self._files.get(custom_id, ())
-        minimum = component.get("min_values", 1) if component.get("required", True) else 0
+        minimum = at_least(component)
         maximum = component.get("max_values") or 1
         if not minimum <= len(files) <= maximum:
             raise Refused(400, f"{custom_id!r} needs {minimum} to {maximum} files, not {len(files)}")

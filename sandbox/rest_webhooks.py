@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sandbox.component_rules import modal_problems
 from sandbox.compose import create_message, edit_message
 from sandbox.errors import Json, Problem, invalid_form, refuse, unknown_message
 from sandbox.interactions import Interaction, Interactions, InteractionType, Progress, reply_origin
+from sandbox.modal_rules import modal_problems
 from sandbox.rate_limits import WEBHOOK
 from sandbox.rest import Answer, Call, Route
 from sandbox.rules import choice_problems, defer_problems

@@ -12,6 +12,7 @@ from typing import Any
 
 from sandbox.component_rules import component_problems
 from sandbox.errors import Json, Problem
+from sandbox.shapes import shape_problems
 
 V2_FLAG = 1 << 15
 EPHEMERAL_FLAG = 1 << 6
@@ -45,8 +46,7 @@ class Existing:
 
 def message_problems(payload: Json, existing: Existing, *, path: Path = ()) -> list[Problem]:
     """Everything wrong with a message payload (create or edit)."""
-    shape = list(_shape(payload, path))
-    if shape:
+    if shape := shape_problems(payload, path):
         return shape
     v2 = existing.v2 or bool(int(payload.get("flags") or 0) & V2_FLAG)
     names = _filenames(payload, existing)
@@ -72,8 +72,8 @@ def defer_problems(data: Json | None, path: Path = ("data",)) -> list[Problem]:
 
 def choice_problems(choices: Any, path: Path = ("data", "choices")) -> list[Problem]:
     """Autocomplete choices: at most 25, names 1-100, string values at most 100."""
-    if not isinstance(choices, list):
-        return [Problem("choices", path, "Only iterables may be used in a ListType", "LIST_TYPE_CONVERT")]
+    if choices is None or (shape := shape_problems({"choices": choices}, path[:-1])):
+        return shape if choices is not None else [Problem("choices", path, "This field is required", "REQUIRED")]
     problems = []
     if len(choices) > MAX_CHOICES:
         problems.append(Problem("choices", path, f"Must be {MAX_CHOICES} or fewer in length.", "BASE_TYPE_MAX_LENGTH"))
@@ -100,23 +100,6 @@ def text(value: Any, maximum: int, path: Path, rule: str, *, minimum: int = 0) -
         yield Problem(rule, path, "Could not interpret as a string.", "STRING_TYPE_CONVERT")
     elif len(value) > maximum:
         yield Problem(rule, path, f"Must be {maximum} or fewer in length.", "BASE_TYPE_MAX_LENGTH")
-
-
-def _shape(payload: Any, path: Path) -> Iterator[Problem]:
-    """Types that everything below relies on."""
-    if not isinstance(payload, dict):
-        yield Problem("shape", path, "Only dictionaries may be used in a DictType", "DICT_TYPE_CONVERT")
-        return
-    for key in ("embeds", "components", "attachments"):
-        value = payload.get(key)
-        if value is not None and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
-            yield Problem("shape", (*path, key), "Expected a list of objects.", "LIST_TYPE_CONVERT")
-    flags = payload.get("flags")
-    if flags is not None and not isinstance(flags, int):
-        yield Problem("shape", (*path, "flags"), f"Value {flags!r} is not int.", "NUMBER_TYPE_COERCE")
-    allowed = payload.get("allowed_mentions")
-    if allowed is not None and not isinstance(allowed, dict):
-        yield Problem("shape", (*path, "allowed_mentions"), "Expected an object.", "MODEL_TYPE_CONVERT")
 
 
 def _filenames(payload: Json, existing: Existing) -> frozenset[str]:

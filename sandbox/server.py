@@ -139,8 +139,9 @@ class Sandbox:
         origin = request.headers.get("Origin")
         site = request.headers.get("Sec-Fetch-Site", "none")
         foreign = origin is not None and origin != f"http://{request.host}"
-        # Pictures of the CDN may be linked from anywhere: their addresses can't be guessed.
-        if (foreign or site not in ("none", "same-origin")) and not request.path.startswith("/cdn/"):
+        # The page itself may be linked from anywhere, and the CDN's addresses can't be guessed.
+        open_to_all = request.method == "GET" and (request.path == "/" or request.path.startswith(("/page/", "/cdn/")))
+        if (foreign or site not in ("none", "same-origin")) and not open_to_all:
             return web.json_response({"error": "only the sandbox's own page may do this"}, status=403)
         response = await handler(request)
         if request.path == "/" or request.path.startswith("/page/"):
