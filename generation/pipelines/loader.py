@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ TINY = "tiny"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 MOST_STEPS = 100
 """For checkpoints that say nothing. No scheduler here gains anything visible beyond."""
+WEIGHTS_SHARE = 0.6
 SINGLE_FILE_CLASSES = {
     "v1": "StableDiffusionPipeline",
     "v2": "StableDiffusionPipeline",
@@ -105,6 +107,13 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UnknownModel(f"LIMNER_DEVICE is {name}, but torch sees no CUDA device. Use auto or cpu.")
     return device
+
+
+def memory_budget(device: torch.device) -> int:
+    """How many bytes of weights may stay loaded; the rest is for activations and the batch."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory * WEIGHTS_SHARE)
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * WEIGHTS_SHARE)
 
 
 def choose_dtype(device: torch.device, tasks: Any) -> torch.dtype:

@@ -1,0 +1,300 @@
+"""Draws in this process: an asyncio front, one engine thread, pools for everything that would hold up its tick.
+
+A request's way: `submit` (loop) -> load if need be (loader thread) -> read inputs (side pool) -> engine thread ->
+decode and PNG (finisher thread) -> events (loop). A model stays pinned from the first to the last of these.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from generation.backend import ModelInfo
+from generation.backends.stream import EventStream
+from generation.engine.batching import Denoiser
+from generation.engine.engine import Engine
+from generation.engine.hub import forget_frames
+from generation.engine.request import Request
+from generation.engine.selfcheck import merges_exactly
+from generation.errors import Cancelled, EngineBusy, EngineStopped, GenerationError, OutOfMemory
+from generation.events import Event, Failed, Finished, Started, StepFinished
+from generation.images.preview import preview_due, render_preview
+from generation.pipelines.cache import ModelCache
+from generation.pipelines.loader import choose_device, load, memory_budget
+from generation.pipelines.model import LoadedModel
+from generation.recipe import Lane, Recipe
+from generation.tasks.drawing import Drawing
+from generation.tasks.finish import finish
+
+log = logging.getLogger(__name__)
+
+STOPPED = "The engine is shutting down. The job is kept and goes on after the restart."
+CRASHED = "The engine stopped after an internal error; the server's admin finds it in the log. Restart the bot."
+
+
+class _Job:
+    """A submission on its way. `request` is None until the engine has it."""
+
+    def __init__(self, job_id: str, recipe: Recipe, lane: Lane, arrival: int, put: Callable[[Event], None]) -> None:
+        self.id = job_id
+        self.recipe = recipe
+        self.lane = lane
+        self.arrival = arrival
+        self.put = put
+        self.cancelled = False
+        self.request: Request | None = None
+        self.preview: bytes | None = None  # waits for the next step's event
+
+    def failed(self, error: BaseException) -> Failed:
+        """The terminal event for `error`; a cancelled job is cancelled whatever else went wrong on the way."""
+        reason = Cancelled("The job was cancelled.") if self.cancelled else as_generation_error(error)
+        steps = (self.request.steps_done, self.request.total_steps) if self.request else (0, 0)
+        return Failed(reason, *steps)
+
+
+class LocalBackend:
+    """`generation.backend.Backend` on this machine's device.
+
+    data_dir: where recipes' `image` and `mask` live, and where models and digests are kept. device: "auto", "cpu" or
+    "cuda[:n]". max_requests: how many requests may be anywhere between `submit` and their last event.
+    Raises UnknownModel for a device that isn't there. `submit` takes the slot at once, before the first iteration.
+    """
+
+    def __init__(self, *, data_dir: Path, device: str = "auto", max_requests: int = 16) -> None:
+        self._data_dir = data_dir
+        self._device = choose_device(device)
+        self._max_requests = max_requests
+        self._engine = Engine()
+        self._denoisers: dict[LoadedModel, Denoiser] = {}
+        self._models = ModelCache(self._load, self._leave, budget_bytes=memory_budget(self._device))
+        self._jobs: dict[str, _Job] = {}
+        self._arrivals = itertools.count()
+        self._refusal: str | None = None
+        self._mailbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._loader = ThreadPoolExecutor(1, "limner-load")
+        self._side = ThreadPoolExecutor(2, "limner-side")
+        self._finisher = ThreadPoolExecutor(1, "limner-finish")
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # -- Backend, on the event loop ----------------------------------------------------------------------------------
+
+    async def load(self, source: str) -> ModelInfo:
+        """See `Backend.load`."""
+        loop = self._start()
+        if self._refusal:
+            raise EngineStopped(self._refusal)
+
+        def pin_and_unpin() -> ModelInfo:
+            info = self._models.pin(source).info
+            self._models.unpin(source)
+            return info
+
+        return await loop.run_in_executor(self._loader, pin_and_unpin)
+
+    def capacity(self) -> int:
+        """See `Backend.capacity`."""
+        return 0 if self._refusal else self._max_requests - len(self._jobs)
+
+    def submit(self, request_id: str, recipe: Recipe, lane: Lane) -> AsyncIterator[Event]:
+        """See `Backend.submit`. Raises ValueError for an id that is still running."""
+        self._start()
+        if request_id in self._jobs:
+            raise ValueError(f"request {request_id!r} is already running")
+        if self._refusal:
+            return EventStream(None, EngineStopped(self._refusal))
+        if len(self._jobs) >= self._max_requests:
+            return EventStream(None, EngineBusy("The engine is full. Wait for a job to finish."))
+        stream = EventStream(lambda: self._abandon(job))
+        job = self._jobs[request_id] = _Job(request_id, recipe, lane, next(self._arrivals), stream.put)
+        model = self._models.pin_loaded(recipe.model)
+        if model is None:
+            self._loader.submit(self._load_for, job)
+        else:
+            self._side.submit(self._prepare, job, model)
+        return stream
+
+    def cancel(self, request_id: str) -> bool:
+        """See `Backend.cancel`."""
+        job = self._jobs.get(request_id)
+        if job is None:
+            return False
+        job.cancelled = True
+        if job.request is None:
+            self._put(job, job.failed(Cancelled()))  # still loading: there is no step to wait for
+        else:
+            job.request.cancelled = True
+        return True
+
+    async def aclose(self) -> None:
+        """See `Backend.aclose`. Waits for the thread; a model that is being loaded is waited for, too."""
+        self._refusal = self._refusal or STOPPED
+        self._mailbox.put(None)
+        await asyncio.to_thread(self._join)
+        self._fail_all(STOPPED)
+        self._models.clear()
+
+    # -- event loop, inside ------------------------------------------------------------------------------------------
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._run_engine, name="limner-engine", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        for pool in (self._loader, self._side, self._finisher):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _put(self, job: _Job, event: Event) -> None:
+        """Hand the event to the reader. After a terminal one nothing else passes."""
+        if self._jobs.get(job.id) is not job:
+            return
+        if isinstance(event, Finished | Failed):
+            del self._jobs[job.id]
+        job.put(event)
+
+    def _abandon(self, job: _Job) -> None:
+        if self._jobs.get(job.id) is job:
+            self.cancel(job.id)
+
+    def _fail_all(self, reason: str) -> None:
+        self._refusal = self._refusal or reason
+        for job in list(self._jobs.values()):
+            job.cancelled = False
+            self._put(job, job.failed(EngineStopped(reason)))
+
+    # -- other threads -----------------------------------------------------------------------------------------------
+    # They catch BaseException: a pool keeps what escapes to itself, and the reader would wait for ever.
+
+    def _send(self, callback: Callable[..., None], *args: Any) -> None:
+        """Call on the event loop, from any thread. A loop that is gone has no readers left."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    def _load(self, source: str) -> LoadedModel:
+        model = load(source, self._data_dir, self._device)
+        self._denoisers[model] = self._engine.adopt(model.denoiser, mergeable=merges_exactly(model.denoiser))
+        return model
+
+    def _leave(self, model: LoadedModel) -> None:
+        self._engine.release(self._denoisers.pop(model))
+
+    def _load_for(self, job: _Job) -> None:
+        try:
+            model = self._models.pin(job.recipe.model)
+        except BaseException as error:
+            self._send(self._put, job, job.failed(error))
+            return
+        self._prepare(job, model)
+
+    def _prepare(self, job: _Job, model: LoadedModel) -> None:
+        """Read the inputs and hand the job to the engine. The model is pinned; the job's end unpins it."""
+        try:
+            drawing = Drawing(model, job.recipe, self._data_dir)
+        except BaseException as error:
+            self._end(job, job.failed(error))
+            return
+        request = Request(
+            job.id,
+            job.lane,
+            lambda: drawing.run(lambda latents: self._after_step(job, request, drawing, latents)),
+            arrival=job.arrival,
+            on_start=lambda: self._send(self._put, job, Started(request.total_steps)),
+            on_end=lambda latents, error: self._after_engine(job, drawing, latents, error),
+        )
+        request.count_steps = drawing.total_steps
+        job.request = request
+        request.cancelled = job.cancelled  # a cancel that came before there was a request
+        self._mailbox.put(request)
+
+    def _after_step(self, job: _Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
+        request.steps_done += 1
+        preview, job.preview = job.preview, None
+        self._send(self._put, job, StepFinished(request.steps_done, request.total_steps, preview))
+        if drawing.previewable and preview_due(request.steps_done, request.total_steps):
+            self._side.submit(self._render_preview, job, drawing, latents)
+
+    def _render_preview(self, job: _Job, drawing: Drawing, latents: torch.Tensor) -> None:
+        try:
+            job.preview = render_preview(latents, drawing.model.to_rgb)
+        except Exception:
+            log.exception("a preview of %s failed; the picture itself goes on", job.id)
+
+    def _after_engine(self, job: _Job, drawing: Drawing, latents: Any, error: BaseException | None) -> None:
+        if error is not None:
+            self._end(job, job.failed(error))
+            return
+        try:
+            self._finisher.submit(self._finish, job, drawing, latents)
+        except RuntimeError:  # the pool is shut: aclose tells the reader
+            self._models.unpin(job.recipe.model)
+
+    def _finish(self, job: _Job, drawing: Drawing, latents: torch.Tensor) -> None:
+        assert job.request is not None
+        try:
+            images = () if job.cancelled else finish(drawing, latents)
+            event: Event = Finished(images, job.request.device_s())
+            if job.cancelled:
+                event = job.failed(Cancelled())
+        except BaseException as error:
+            log.exception("decoding %s failed", job.id)
+            event = job.failed(error)
+        self._end(job, event)
+
+    def _end(self, job: _Job, event: Event) -> None:
+        self._models.unpin(job.recipe.model)
+        self._send(self._put, job, event)
+
+    # -- the engine's thread -----------------------------------------------------------------------------------------
+
+    def _run_engine(self) -> None:
+        torch.set_grad_enabled(False)
+        reason = STOPPED
+        try:
+            while self._receive():
+                self._engine.step()
+        except BaseException:
+            log.critical("the engine crashed", exc_info=True)
+            reason = CRASHED
+        self._refusal = self._refusal or reason  # before the first reader hears of it and submits again
+        try:
+            self._engine.stop(reason)
+        except BaseException:
+            log.critical("the engine couldn't stop its requests in order", exc_info=True)
+        self._send(self._fail_all, reason)
+
+    def _receive(self) -> bool:
+        """Take new requests in; waits for one only when there is nothing to do. False when it is time to stop."""
+        while True:
+            try:
+                request = self._mailbox.get(block=not self._engine.busy)
+            except queue.Empty:
+                return True
+            if request is None:
+                return False
+            self._engine.submit(request)
+
+
+def as_generation_error(error: BaseException) -> GenerationError:
+    """What the reader is told. Frames are dropped: they hold tensors, and the event may be kept."""
+    forget_frames(error)
+    if isinstance(error, GenerationError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return OutOfMemory("The picture needs more memory than the device has. Ask for a smaller or shorter job.")
+    return GenerationError(f"Drawing failed ({type(error).__name__}: {error}). Try again, or tell the server's admin.")
