@@ -101,7 +101,7 @@ class Studio:
             if won := await settlement.cancel_queued(session, job_id, now=self._clock()):
                 await jobs.mark_delivered(session, job_id, now=self._clock(), result_message_id=None)
         if won:
-            await asyncio.to_thread(self._storage.delete, job_id)
+            await asyncio.to_thread(self._storage.delete_inputs, job_id)
 
     async def cancel(self, job_id: str, *, member_id: int | None, is_admin: bool = False) -> CancelOutcome:
         """Cancel a waiting job at once, or learn that it runs: then `Dispatcher.cancel` stops it at the next step.
@@ -117,7 +117,7 @@ class Studio:
             if not await settlement.cancel_queued(session, job_id, now=self._clock()):
                 raise NotCancellable("This job has ended already, so there is nothing to cancel.")
             job = await self._existing(session, job_id)
-        await asyncio.to_thread(self._storage.delete, job_id)
+        await asyncio.to_thread(self._storage.delete_inputs, job_id)
         return CancelOutcome(job, "queued")
 
     # What the dispatcher reports
@@ -137,13 +137,14 @@ class Studio:
             return current if current is not None else job
         if all(image.flagged for image in finished.images):
             return await self.fail(job.id, WITHHELD) or job
-        outcome = await asyncio.to_thread(develop, self._storage, job, finished)
-        async with self._database.write() as session:
-            await settlement.succeed(session, job, outcome, now=self._clock())
-            row = await self._existing(session, job.id)
-        if row.state is not JobState.SUCCEEDED:
-            await asyncio.to_thread(self._storage.delete_results, job.id)
-        return row
+        try:
+            outcome = await asyncio.to_thread(develop, self._storage, job, finished)
+            async with self._database.write() as session:
+                await settlement.succeed(session, job, outcome, now=self._clock())
+        except Exception:
+            await self._drop_results(job)
+            raise
+        return await self._drop_results(job)
 
     async def fail(self, job_id: str, reason: str) -> Job | None:
         """FAILED, nothing charged. An ended job stays as it is; None when there is no such job."""
@@ -151,7 +152,7 @@ class Studio:
             won = await settlement.fail(session, job_id, reason, now=self._clock())
             job = await jobs.get(session, job_id)
         if won:
-            await asyncio.to_thread(self._storage.delete, job_id)
+            await asyncio.to_thread(self._storage.delete_inputs, job_id)
         return job
 
     async def settle_cancelled(self, job_id: str, steps_done: int, total_steps: int) -> Job | None:
@@ -163,13 +164,17 @@ class Studio:
             won = await settlement.cancel_running(session, job_id, steps_done, total_steps, now=self._clock())
             job = await jobs.get(session, job_id)
         if won:
-            await asyncio.to_thread(self._storage.delete, job_id)
+            await asyncio.to_thread(self._storage.delete_inputs, job_id)
         return job
 
     async def requeue(self, job_id: str) -> bool:
         """RUNNING -> QUEUED: nobody draws the job any more, and it may be claimed again."""
         async with self._database.write() as session:
-            return await jobs.requeue(session, job_id)
+            won = await jobs.requeue(session, job_id)
+        if won:
+            # Saved by a process that was killed before it settled them.
+            await asyncio.to_thread(self._storage.delete_results, job_id)
+        return won
 
     async def delivered(self, job_id: str, result_message_id: int | None) -> None:
         """The member has been told how the job ended."""
@@ -187,7 +192,7 @@ class Studio:
         async with self._database.write() as session:
             failed = await settlement.expire(session, EXPIRED, now=self._clock())
         for job_id in failed:
-            await asyncio.to_thread(self._storage.delete, job_id)
+            await asyncio.to_thread(self._storage.delete_inputs, job_id)
         return failed
 
     async def unposted(self) -> list[Job]:
@@ -265,6 +270,13 @@ class Studio:
         if job is None:
             raise JobNotFound
         return job
+
+    async def _drop_results(self, job: Job) -> Job:
+        """The row as it is now; unless it SUCCEEDED, saved pictures belong to nothing and are removed."""
+        row = await self.job(job.id) or job
+        if row.state is not JobState.SUCCEEDED:
+            await asyncio.to_thread(self._storage.delete_results, job.id)
+        return row
 
     async def _tickets(self, session: AsyncSession, order: Order, accepted: Sequence[Job]) -> tuple[Ticket, ...]:
         available = (await ledger.balance(session, ledger.member_account(order.member_id))).available

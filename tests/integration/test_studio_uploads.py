@@ -1,0 +1,104 @@
+"""/vary and /inpaint: what becomes of a member's own pictures, on a real database with real files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pillow
+
+from bot.service.actions import JobAction
+from bot.service.errors import InvalidImage, StudioError
+from db.models import JobState
+from db.session import Database
+from generation.recipe import Task
+from tests.integration.workshop import Workshop, open_workshop, png, recipe_of
+
+
+@pytest.fixture
+async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
+    async with open_workshop(database, tmp_path) as opened:
+        yield opened
+
+
+async def test_vary_draws_from_the_fitted_upload(shop: Workshop) -> None:
+    job = await shop.claimed(shop.order("a fox", action=JobAction.VARY, image=png(300, 200)))
+    recipe = recipe_of(job)
+    assert (recipe.task, recipe.strength, recipe.image) == (
+        Task.IMAGE_TO_IMAGE,
+        0.75,
+        f"inputs/{job.id}/picture.png",
+    )
+    with Pillow.open(shop.root / (recipe.image or "")) as stored:
+        assert stored.size == (recipe.width, recipe.height) == (72, 48)
+
+
+async def test_every_repeat_has_inputs_of_its_own(shop: Workshop) -> None:
+    await shop.submit(order := shop.order("a fox --repeat 2", action=JobAction.VARY, image=png()))
+    assert shop.files() == [f"inputs/{order.interaction_id}-{number}/picture.png" for number in (1, 2)]
+
+
+def noise(width: int, height: int) -> Pillow.Image:
+    return Pillow.merge("RGB", [Pillow.effect_noise((width, height), 90) for _ in range(3)])
+
+
+def saved(image: Pillow.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+async def test_inpainting_changes_nothing_outside_the_mask(shop: Workshop) -> None:
+    original, mask = noise(150, 100), Pillow.new("L", (150, 100), 0)
+    mask.paste(255, (50, 20, 110, 70))
+    order = shop.order("a hat", action=JobAction.INPAINT, image=saved(original), mask=saved(mask))
+    job = await shop.claimed(order)
+    recipe = recipe_of(job)
+    assert (recipe.task, recipe.width, recipe.height, recipe.strength) == (Task.INPAINT, 72, 48, 1.0)
+    with Pillow.open(shop.root / (recipe.mask or "")) as small_mask:
+        assert small_mask.size == (72, 48)
+    await shop.studio.settle(job, shop.drawn(job))
+    for image in await shop.studio.images(job.id):
+        assert (image.width, image.height) == (150, 100)
+        with Pillow.open(shop.storage.path(image.path)) as result:
+            result.load()
+        assert len(result.crop((50, 20, 110, 70)).getcolors() or []) == 1
+        result.paste(original.crop((50, 20, 110, 70)), (50, 20))
+        assert result.tobytes() == original.tobytes()
+
+
+async def test_inpainting_whose_original_is_gone_is_not_settled(shop: Workshop) -> None:
+    mask = saved(Pillow.new("L", (64, 64), 255))
+    job = await shop.claimed(shop.order("a hat", action=JobAction.INPAINT, image=png(), mask=mask))
+    shop.storage.delete_inputs(job.id)
+    with pytest.raises(FileNotFoundError):
+        await shop.studio.settle(job, shop.drawn(job))
+    assert (await shop.row(job.id)).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "named"),
+    [
+        (b"text", saved(Pillow.new("L", (64, 64), 255)), "The image"),
+        (png(), b"text", "The mask"),
+        (png(), saved(Pillow.new("L", (64, 65), 255)), "64x65"),
+        (png(), saved(Pillow.new("L", (64, 64), 0)), "all black"),
+    ],
+    ids=["image-text", "mask-text", "mask-size", "mask-black"],
+)
+async def test_unusable_upload_is_refused_and_leaves_nothing(
+    shop: Workshop, image: bytes, mask: bytes, named: str
+) -> None:
+    with pytest.raises(InvalidImage, match=named):
+        await shop.studio.submit(shop.order("a hat", action=JobAction.INPAINT, image=image, mask=mask))
+    assert await shop.counted() == (0, 0, 0)
+    assert shop.files() == []
+
+
+async def test_refusals_have_titles_and_say_what_to_do(shop: Workshop) -> None:
+    with pytest.raises(StudioError) as refusal:
+        await shop.studio.submit(shop.order("a fox --ar 3:2", action=JobAction.VARY, image=png()))
+    assert refusal.value.title == "Invalid parameter"
+    assert str(refusal.value).startswith("`--ar 3:2` can't be used")
