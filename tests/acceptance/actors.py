@@ -14,10 +14,10 @@ from typing import Any
 
 import aiohttp
 from PIL import Image
-from sandbox.server import Sandbox
 
 from db import ledger
 from db.session import Database
+from sandbox.server import Sandbox
 
 ADA, BEA, CARL = "1000000000000001001", "1000000000000001002", "1000000000000001003"
 GENERAL = "1000000000000000011"

@@ -9,30 +9,34 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from sandbox.server import Sandbox
 
+from sandbox.server import Sandbox
 from tests.acceptance.actors import ADA, BEA, CARL, BotProcess, Person, books_balance
 
-SPEC = Path(__file__).parents[3] / "shared" / "discord_openapi.json"
+
+def spec() -> Path | None:
+    """Discord's OpenAPI description beside the checkout, when there; without it only the hand-written rules hold."""
+    path = Path(__file__).parents[3] / "shared" / "discord_openapi.json"
+    return path if path.exists() else None
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sandbox_server() -> AsyncIterator[Sandbox]:
-    async with Sandbox(port=0, spec=SPEC if SPEC.exists() else None, token="sandbox") as server:
+    async with Sandbox(port=0, spec=spec(), token="sandbox") as server:
         yield server
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def bot(
     sandbox_server: Sandbox, http: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[BotProcess]:
-    """One bot for the tests of a module. At the end its books balance and every request it sent was valid."""
+    """One bot for all tests that need none of their own. In the end its books balance and its requests were valid."""
     process = BotProcess(sandbox_server, tmp_path_factory.mktemp("bot") / "data")
     await process.start(http)
     yield process

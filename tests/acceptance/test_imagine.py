@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 APPLE = "a red apple on a blue background"
 
@@ -32,11 +32,12 @@ def png(image: Image.Image) -> bytes:
 
 async def test_imagine_upscale_variation_and_reroll(bot, ada) -> None:
     """The main path: a grid with its nine buttons, then each kind of button."""
+    start = await ada.credits()
     answer = await ada.command("imagine", prompt=f"{APPLE} --seed 7")
     assert answer["acknowledged_ms"] < 3000
     assert answer["messages"][0]["content"].startswith(f"**{APPLE} --seed 7** - <@{ada.user}> (Waiting to start)")
-    grid_message = await ada.result("(fast)")
-    assert "seed 7 · 4 credits · 96 left" in grid_message["content"]
+    grid_message = await ada.result("(fast)", text="apple")
+    assert f"seed 7 · 4 credits · {start - 4} left" in grid_message["content"]
     labels = [c.get("label") or c["emoji"]["name"] for row in grid_message["components"] for c in row["components"]]
     assert labels == ["U1", "U2", "U3", "U4", "🔄", "V1", "V2", "V3", "V4"]
     grid = await ada.picture(grid_message)
@@ -45,7 +46,7 @@ async def test_imagine_upscale_variation_and_reroll(bot, ada) -> None:
     await ada.press(grid_message, "U2")
     single = await ada.result(f"Image #2 <@{ada.user}>", after=grid_message["id"])
     assert np.array_equal(pixels(await ada.picture(single)), pixels(quarter(grid, 2)))
-    assert await ada.credits() == 96
+    assert await ada.credits() == start - 4
 
     await ada.press(grid_message, "V3")
     variations = await ada.result(f"Variations (Strong) by <@{ada.user}> (fast)", after=grid_message["id"])
@@ -55,9 +56,11 @@ async def test_imagine_upscale_variation_and_reroll(bot, ada) -> None:
     rerolled = await ada.result("(fast)", after=variations["id"])
     difference = np.abs(pixels(await ada.picture(rerolled)) - pixels(grid)).mean()
     assert difference > 5
-    assert await ada.credits() == 88
-    waiting = [m for m in await ada.messages() if "Waiting to start" in m["content"] or "%)" in m["content"]]
-    assert waiting == []
+    assert await ada.credits() == start - 12
+    unfinished = [
+        m["content"] for m in await ada.messages() if "Waiting to start" in m["content"] or "%)" in m["content"]
+    ]
+    assert not [content for content in unfinished if "apple" in content]
 
 
 async def test_same_seed_draws_the_same_picture(bot, ada) -> None:

@@ -1,41 +1,55 @@
-"""kill -9 in the middle of six jobs, then start again: each is delivered once, old buttons work, the books balance."""
+"""kill -9 in the middle of six jobs, twice: each is delivered once, old buttons work, the books balance."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import aiohttp
 import pytest
 
-from tests.acceptance.actors import BotProcess, books_balance
+from sandbox.server import Sandbox
+from tests.acceptance.actors import ADA, BEA, BotProcess, Person, books_balance
+from tests.acceptance.conftest import spec
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PROMPTS = [f"a red balloon number {n} --steps 16" for n in range(3)]
 
 
-async def test_nothing_is_lost_or_doubled_by_kill_9(sandbox_server, http, tmp_path, ada, bea) -> None:
-    process = BotProcess(sandbox_server, tmp_path / "data")
-    await process.start(http)
-    await ada.command("imagine", prompt="an old boat")
-    old = await ada.result("(fast)", text="old boat")
-    prompts = [f"a red balloon number {n} --steps 30" for n in range(3)]
-    for person in (ada, bea):
-        for prompt in prompts:
-            assert (await person.command("imagine", prompt=prompt))["state"] == "answered"
-    await ada.until(lambda messages: any("%)" in m["content"] for m in messages))
-    await process.kill()
+def results(messages: list[dict[str, Any]]) -> list[str]:
+    """First lines of the balloons' finished messages, one entry per message."""
+    done = [message["content"].split("\n")[0] for message in messages if message["attachments"]]
+    return sorted(line for line in done if "balloon" in line and "%)" not in line)
 
-    await process.start(http)
 
-    def results(messages: list[dict[str, object]]) -> list[str]:
-        done = [str(m["content"]).split("\n")[0] for m in messages if m["attachments"]]
-        return sorted(line for line in done if "balloon" in line and "%)" not in line)
+async def test_nothing_is_lost_or_doubled_by_kill_9(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    """Killed when the first job shows progress, and again when the first result is up (its row may not know yet)."""
+    async with Sandbox(port=0, spec=spec(), token="sandbox") as server:
+        ada, bea = Person(http, server.url, ADA), Person(http, server.url, BEA)
+        process = BotProcess(server, tmp_path / "data")
+        await process.start(http)
+        await ada.command("imagine", prompt="an old boat")
+        old = await ada.result("(fast)", text="old boat")
+        for person in (ada, bea):
+            for prompt in PROMPTS:
+                assert (await person.command("imagine", prompt=prompt))["state"] == "answered"
+        await ada.until(lambda messages: any("%)" in message["content"] for message in messages))
+        await process.kill()
+        await process.start(http)
+        await ada.until(results)
+        await process.kill()
+        await process.start(http)
 
-    expected = sorted(f"**{prompt}** - <@{person.user}> (fast)" for person in (ada, bea) for prompt in prompts)
-    await ada.until(lambda messages: results(messages) == expected)
-    await ada.press(old, "U4")
-    await ada.result(f"Image #4 <@{ada.user}>", after=old["id"], text="old boat")
-    leftovers = [m["content"] for m in await ada.messages() if "%)" in m["content"] or "Waiting" in m["content"]]
-    assert leftovers == []
-    assert results(await ada.messages()) == expected
-    # 7 grids: the balloons cost ceil(4 * 30 / 12) = 10 each, the boat 4.
-    assert (await ada.credits(), await bea.credits()) == (66, 70)
-    await process.kill()
-    await books_balance(process.data_dir)
-    assert sandbox_server.violations == []
+        expected = sorted(f"**{prompt}** - <@{person.user}> (fast)" for person in (ada, bea) for prompt in PROMPTS)
+        await ada.until(lambda messages: len(results(messages)) >= len(expected))
+        await ada.press(old, "U4")
+        await ada.result(f"Image #4 <@{ada.user}>", after=old["id"], text="old boat")
+        messages = await ada.messages()
+        assert results(messages) == expected
+        assert [m["content"] for m in messages if "%)" in m["content"] or "Waiting" in m["content"]] == []
+        # Each balloon costs ceil(4 * 16 / 12) = 6, the boat 4; everybody starts with 100.
+        assert (await ada.credits(), await bea.credits()) == (78, 82)
+        await process.kill()
+        await books_balance(process.data_dir)
+        assert server.violations == []
