@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -100,7 +101,10 @@ def add_commands(bot: Bot) -> None:
     async def imagine(interaction: discord.Interaction, prompt: str) -> None:
         await interaction.response.defer()
         await interaction.edit_original_response(
-            content=f"**{prompt}**", attachments=[png()], view=Buttons(), allowed_mentions=discord.AllowedMentions.none()
+            content=f"**{prompt}**",
+            attachments=[png()],
+            view=Buttons(),
+            allowed_mentions=discord.AllowedMentions.none(),
         )
 
     @tree.command(description="Answer only the caller")
@@ -126,7 +130,9 @@ def add_commands(bot: Bot) -> None:
         loud: bool = False,
     ) -> None:
         size = len(await image.read())
-        text = f"{size} {image.width}x{image.height} {count} {mode.value} {ratio} {member.name} {channel.name} {role.name}"
+        text = (
+            f"{size} {image.width}x{image.height} {count} {mode.value} {ratio} {member.name} {channel.name} {role.name}"
+        )
         await interaction.response.send_message(f"{text} {loud}")
 
     @tree.command(description="With suggestions")
@@ -268,4 +274,319 @@ async def test_button_defers_and_follows_up(bot: Bot, people: People) -> None:
     assert followup["content"] == f"Image #1 <@{CARL_ID}>"
     assert followup["attachments"][0]["filename"] == "one.png"
     assert followup["message_reference"]["message_id"] == grid
+    assert people.server.violations == []
+
+
+async def test_every_option_type_arrives_with_its_value(bot: Bot, people: People) -> None:
+    options = {
+        "count": 3,
+        "mode": "fast",
+        "ratio": 1.5,
+        "member": CARL_ID,
+        "channel": GENERAL_ID,
+        "role": GUILD_ID,
+        "loud": True,
+    }
+    form = aiohttp.FormData()
+    payload = {"user": BEA_ID, "channel": ART_ID, "command": "everything", "options": options}
+    form.add_field("payload_json", json.dumps(payload), content_type="application/json")
+    form.add_field("image", picture(9, 5), filename="in.png", content_type="image/png")
+    async with people.session.post(f"{people.server.url}/human/interactions", data=form) as response:
+        done = await people.finish(await response.json())
+    assert done["messages"][0]["content"] == f"{len(picture(9, 5))} 9x5 3 fast 1.5 carl general @everyone True"
+    assert people.server.violations == []
+
+
+async def test_subcommand_group_reaches_the_bot_and_needs_permission(bot: Bot, people: People) -> None:
+    done = await people.command("admin credits grant", user=ADA_ID, member=BEA_ID, amount=10)
+    assert done["messages"][0]["content"] == "bea 10"
+    refused = {"user": CARL_ID, "channel": ART_ID, "command": "admin credits grant", "options": {}}
+    await people.post("interactions", expect=403, **refused)
+
+
+async def test_autocomplete_gives_the_bots_choices(bot: Bot, people: People) -> None:
+    body = {"user": BEA_ID, "channel": ART_ID, "command": "suggest", "options": {"flag": "--s"}, "focused": "flag"}
+    answer = await people.post("autocomplete", expect=200, **body)
+    assert [choice["value"] for choice in answer["choices"]] == ["--seed", "--steps"]
+
+
+async def test_ephemeral_answers_are_for_their_addressee_only(bot: Bot, people: People) -> None:
+    done = await people.command("whisper")
+    assert done["ephemeral"] is True
+    assert [message["content"] for message in await people.messages(BEA_ID)] == ["psst", "again"]
+    assert await people.messages(CARL_ID) == []
+    assert [message async for message in channel(bot).history()] == []
+    with pytest.raises(discord.NotFound):
+        await channel(bot).fetch_message(int(done["message_id"]))
+    assert bot.seen.empty()
+
+
+async def test_message_menu_gets_the_target_with_its_content(bot: Bot, people: People) -> None:
+    target = (await people.post("messages", user=CARL_ID, channel=ART_ID, content="my words"))["message"]["id"]
+    opened = await people.post("menu", user=BEA_ID, channel=ART_ID, message=target, command="Cancel Job")
+    assert (await people.finish(opened))["messages"][0]["content"] == f"cancel {target} my words"
+
+
+async def test_button_updates_its_message_and_disabled_ones_refuse(bot: Bot, people: People) -> None:
+    grid = (await people.command("imagine", prompt="a fox"))["message_id"]
+    place = {"user": BEA_ID, "channel": ART_ID, "message": grid}
+    await people.post("press", expect=409, custom_id="off", **place)
+    await people.post("press", expect=404, custom_id="nothing", **place)
+    await people.press(grid, "update")
+    [message] = await people.messages()
+    assert (message["content"], message["components"]) == ("updated", [])
+    await people.post("press", expect=404, custom_id="u1", **place)
+
+
+async def test_modal_is_filled_in_with_text_and_file(bot: Bot, people: People) -> None:
+    grid = (await people.command("imagine", prompt="a fox"))["message_id"]
+    opener = await people.press(grid, "edit")
+    assert opener["modal"]["title"] == "Repaint"
+    form = aiohttp.FormData()
+    payload = {"user": BEA_ID, "interaction_id": opener["id"], "values": {"words": "a hat"}}
+    form.add_field("payload_json", json.dumps(payload), content_type="application/json")
+    form.add_field("mask", b"12345", filename="mask.png")
+    async with people.session.post(f"{people.server.url}/human/modal", data=form) as response:
+        done = await people.finish(await response.json())
+    assert done["messages"][0]["content"] == "a hat [5]"
+    # A modal is submitted once, and its limits hold.
+    await people.post("modal", expect=404, user=BEA_ID, interaction_id=opener["id"], values={"words": "x"})
+    opener = await people.press(grid, "edit")
+    await people.post("modal", expect=400, user=BEA_ID, interaction_id=opener["id"], values={"words": "x" * 51})
+    assert people.server.violations == []
+
+
+async def test_late_first_answer_is_refused_and_a_violation(bot: Bot, people: People) -> None:
+    opened = await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    interaction = await bot.held.get()
+    people.server.clock.advance(3.1)
+    assert (await people.finish(opened))["state"] == "timed_out"
+    with pytest.raises(discord.NotFound) as caught:
+        await interaction.response.defer()
+    assert caught.value.code == 10062
+    assert [violation.rule for violation in people.server.violations] == ["late-answer"]
+
+
+async def test_second_first_answer_is_refused(bot: Bot, people: People) -> None:
+    await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    interaction = await bot.held.get()
+    await interaction.response.send_message("one")
+    interaction.response._response_type = None
+    # discord.py turns 40060 into the exception of its own guard.
+    with pytest.raises((discord.InteractionResponded, discord.HTTPException)):
+        await interaction.response.send_message("two")
+    assert [message["content"] for message in await people.messages()] == ["one"]
+    assert [violation.rule for violation in people.server.violations] == ["double-answer"]
+
+
+async def test_token_ends_after_fifteen_minutes_and_the_channel_still_works(bot: Bot, people: People) -> None:
+    opened = await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    interaction = await bot.held.get()
+    await interaction.response.defer()
+    original = await interaction.original_response()
+    people.server.clock.advance(15 * 60 + 1)
+    with pytest.raises(discord.HTTPException) as caught:
+        await interaction.edit_original_response(content="late")
+    assert (caught.value.status, caught.value.code) == (401, 50027)
+    assert (await people.finish(opened))["state"] == "timed_out"
+    edited = await channel(bot).get_partial_message(original.id).edit(content="through the channel")
+    assert edited.content == "through the channel" and not edited.flags.loading
+
+
+async def test_followup_after_deferral_fills_the_thinking_message(bot: Bot, people: People) -> None:
+    opened = await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    interaction = await bot.held.get()
+    await interaction.response.defer(ephemeral=True)
+    [thinking] = await people.messages()
+    assert thinking["thinking"] and thinking["ephemeral_to"] == BEA_ID
+    followup = await interaction.followup.send("here", wait=True)
+    assert str(followup.id) == thinking["id"] and followup.flags.ephemeral
+    done = await people.finish(opened)
+    assert done["state"] == "answered" and [one["content"] for one in done["messages"]] == ["here"]
+
+
+async def test_original_response_is_deleted(bot: Bot, people: People) -> None:
+    await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    interaction = await bot.held.get()
+    await interaction.response.send_message("gone soon", file=png())
+    url = (await people.messages())[0]["attachments"][0]["url"]
+    await interaction.delete_original_response()
+    assert await people.messages() == []
+    async with people.session.get(url) as response:
+        assert response.status == 404
+
+
+async def test_channel_messages_are_sent_edited_and_deleted_with_files(bot: Bot, people: People) -> None:
+    message = await channel(bot).send("one", files=[png("a.png"), png("b.png", 3, 3)])
+    edited = await message.edit(content="two", attachments=[message.attachments[1], png("c.png", 2, 2)])
+    assert [file.filename for file in edited.attachments] == ["b.png", "c.png"]
+    assert edited.attachments[0].id == message.attachments[1].id and edited.edited_at is not None
+    assert await edited.attachments[1].read() == picture(2, 2)
+    assert (await channel(bot).fetch_message(message.id)).content == "two"
+    await message.delete()
+    with pytest.raises(discord.NotFound) as caught:
+        await message.edit(content="three")
+    assert caught.value.code == 10008
+    assert people.server.violations == []
+
+
+async def test_history_pages_before_after_and_around(bot: Bot, people: People) -> None:
+    for number in range(7):
+        await people.post("messages", user=CARL_ID, channel=ART_ID, content=f"<@{BOT_ID}> {number}")
+
+    async def numbers(**query: object) -> list[int]:
+        return [int(message.content[-1]) async for message in channel(bot).history(**query)]
+
+    everything = [message async for message in channel(bot).history(oldest_first=True)]
+    assert await numbers() == [6, 5, 4, 3, 2, 1, 0]
+    assert await numbers(after=everything[2], limit=2) == [3, 4]
+    assert await numbers(before=everything[2], limit=1) == [1]
+    assert await numbers(around=everything[3], limit=3) == [4, 3, 2]
+
+
+async def test_content_of_others_is_blank_without_the_intent(bot: Bot, people: People) -> None:
+    await people.post("messages", user=CARL_ID, channel=ART_ID, content="secret")
+    await people.post("messages", user=CARL_ID, channel=ART_ID, content=f"hello <@{BOT_ID}>")
+    async with asyncio.timeout(5):
+        assert [(await bot.seen.get()).content for _ in range(2)] == ["", f"hello <@{BOT_ID}>"]
+    assert [message.content async for message in channel(bot).history(oldest_first=True)] == ["", f"hello <@{BOT_ID}>"]
+
+
+async def test_privileged_intents_need_to_be_switched_on(pointed: Sandbox) -> None:
+    async with Bot(discord.Intents.all()) as client:
+        with pytest.raises(discord.PrivilegedIntentsRequired):
+            await client.start(pointed.token)
+
+
+async def test_private_channel_is_missing_access(bot: Bot, people: People) -> None:
+    with pytest.raises(discord.Forbidden) as caught:
+        await channel(bot, PRIVATE_ID).send("x")
+    assert caught.value.code == 50001
+    await people.post("messages", user=CARL_ID, channel=PRIVATE_ID, content=f"<@{BOT_ID}>")
+    opened = await people.post("interactions", user=BEA_ID, channel=PRIVATE_ID, command="hold")
+    interaction = await bot.held.get()
+    assert not interaction.app_permissions.send_messages and bot.seen.empty()
+    await interaction.response.send_message("I can't see this channel", ephemeral=True)
+    assert (await people.finish(opened))["state"] == "answered"
+
+
+async def test_direct_messages_reach_their_person_only(bot: Bot, people: People) -> None:
+    user = await bot.fetch_user(int(BEA_ID))
+    message = await user.send("done", file=png())
+    await (await message.channel.fetch_message(message.id)).edit(content="done!")
+    [seen] = await people.messages(BEA_ID, str(message.channel.id))
+    assert seen["content"] == "done!"
+    await people.get("messages", expect=404, user=CARL_ID, channel=str(message.channel.id))
+    done = await people.command("whisper", channel=str(message.channel.id))
+    assert done["state"] == "answered"
+    assert people.server.violations == []
+
+
+async def test_reactions_go_both_ways(bot: Bot, people: People) -> None:
+    message = await channel(bot).send("like?")
+    await message.add_reaction("🔄")
+    await people.post("reactions", user=CARL_ID, channel=ART_ID, message=str(message.id), emoji="🔄")
+    async with asyncio.timeout(5):
+        assert {(await bot.reactions.get()).user_id for _ in range(2)} == {int(BOT_ID), int(CARL_ID)}
+    [reaction] = (await channel(bot).fetch_message(message.id)).reactions
+    assert reaction.count == 2 and reaction.me
+    await message.remove_reaction("🔄", bot.user)
+    assert (await people.messages())[0]["reactions"][0]["count"] == 1
+
+
+async def test_typing_and_reply_are_shown(bot: Bot, people: People) -> None:
+    async with people.session.ws_connect(f"{people.server.url}/human/events") as events:
+        async with channel(bot).typing():
+            assert await events.receive_json() == {"type": "typing", "channel_id": ART_ID, "user_id": BOT_ID}
+        said = await people.post("messages", user=BEA_ID, channel=ART_ID, content="hi")
+        message = await channel(bot).fetch_message(int(said["message"]["id"]))
+        await message.reply("hello")
+        kinds = [(await events.receive_json())["type"] for _ in range(2)]
+    assert kinds == ["message_create", "message_create"]
+    assert (await people.messages())[-1]["message_reference"]["message_id"] == said["message"]["id"]
+
+
+async def test_nonce_answers_the_message_that_exists(bot: Bot, people: People) -> None:
+    first = await channel(bot).send("one", nonce="1234-1")
+    again = await channel(bot).send("one", nonce="1234-1")
+    other = await channel(bot).send("one", nonce="1234-2")
+    assert first.id == again.id != other.id
+    assert len(await people.messages()) == 2
+
+
+async def test_layout_view_is_resolved_and_works(bot: Bot, people: People) -> None:
+    view = discord.ui.LayoutView(timeout=None)
+    gallery = discord.ui.MediaGallery(discord.MediaGalleryItem("attachment://grid.png"))
+    row = discord.ui.ActionRow(discord.ui.Button(label="U1", custom_id="u1"))
+    section = discord.ui.Section("text", accessory=discord.ui.Thumbnail("attachment://grid.png"))
+    view.add_item(discord.ui.Container(discord.ui.TextDisplay("# Grid"), gallery, discord.ui.Separator(), row, section))
+    message = await channel(bot).send(view=view, file=png())
+    item = message.components[0].children[1].items[0]
+    async with people.session.get(item.media.url) as response:
+        assert await response.read() == picture()
+    assert (item.media.width, item.media.height) == (6, 4)
+    with pytest.raises(discord.HTTPException) as caught:
+        await message.edit(content="text")
+    assert caught.value.code == 50035
+    assert {violation.rule for violation in people.server.violations} == {"v2-legacy-field"}
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_fault_is_answered_before_or_after_the_deed(bot: Bot, people: People, after: bool) -> None:
+    await people.post(
+        "faults", method="POST", route=r"/channels/\d+/messages$", status=404, code=10003, times=1, after=after
+    )
+    with pytest.raises(discord.NotFound):
+        await channel(bot).send("x")
+    assert len(await people.messages()) == int(after)
+    await channel(bot).send("y")
+
+
+async def test_429_is_retried_by_discord_py(bot: Bot, people: People) -> None:
+    await people.post("faults", method="POST", route="/messages$", status=429, times=1, retry_after=0.01)
+    await channel(bot).send("x")
+    assert [message["content"] for message in await people.messages()] == ["x"]
+    log = (await people.get("http", limit="2"))["requests"]
+    assert [entry["status"] for entry in log] == [429, 200]
+
+
+async def test_bucket_headers_make_discord_py_wait_instead_of_running_into_429(bot: Bot, people: People) -> None:
+    # Reactions: 1 in 0.25 s. discord.py knows the bucket after the first and sleeps by itself.
+    message = await channel(bot).send("like?")
+    for emoji in "🔄⭐":
+        await message.add_reaction(emoji)
+    log = (await people.get("http", limit="3"))["requests"]
+    assert [entry["status"] for entry in log] == [200, 204, 204]
+
+
+async def test_drop_resumes_and_replays_what_was_missed(bot: Bot, people: People) -> None:
+    await people.post("gateway", expect=200, do="drop")
+    await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    async with asyncio.timeout(10):
+        interaction = await bot.held.get()
+        await bot.resumed.wait()
+    await interaction.response.send_message("still here")
+    assert (await people.messages())[0]["content"] == "still here"
+
+
+async def test_reconnect_is_followed_by_a_resume(bot: Bot, people: People) -> None:
+    await people.post("gateway", expect=200, do="reconnect")
+    async with asyncio.timeout(10):
+        await bot.resumed.wait()
+    assert (await people.command("whisper"))["state"] == "answered"
+
+
+async def test_invalid_session_is_followed_by_a_new_identify(bot: Bot, people: People) -> None:
+    bot.ready.clear()
+    await people.post("gateway", expect=200, do="invalid_session")
+    async with asyncio.timeout(10):
+        await bot.ready.wait()
+    assert not bot.resumed.is_set()
+    assert (await people.command("whisper"))["state"] == "answered"
+
+
+async def test_two_interactions_at_once_are_both_answered(bot: Bot, people: People) -> None:
+    done = await asyncio.gather(*(people.command("imagine", prompt=str(number)) for number in range(20)))
+    assert {one["state"] for one in done} == {"answered"}
+    assert {message["content"] for message in await people.messages()} == {f"**{number}**" for number in range(20)}
     assert people.server.violations == []
