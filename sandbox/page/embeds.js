@@ -24,7 +24,8 @@ export function embedCard(embed, names) {
     embed.image?.url && embedImage(embed.image),
     (embed.footer?.text || embed.timestamp) && el("p", { class: "embed-footer" }, footerText(embed)),
   );
-  if (embed.thumbnail?.url) card.append(el("img", { class: "embed-thumbnail", src: loadable(embed.thumbnail.url), alt: "" }));
+  if (embed.thumbnail?.url)
+    card.append(el("img", { class: "embed-thumbnail", src: loadable(embed.thumbnail.url), alt: "" }));
   if (Number.isInteger(embed.color)) card.style.borderLeftColor = `#${embed.color.toString(16).padStart(6, "0")}`;
   return card;
 }

@@ -54,7 +54,9 @@ export class Offers {
     const note = field.error ?? `${option.name}${option.required ? " (required)" : ""}: ${option.description ?? ""}`;
     const offered = field.offers();
     const base = { title, note, wrong: Boolean(field.error) };
-    const preselect = Boolean(offered) && !field.picked;
+    // Once what is written stands for a value, Enter sends the command instead of taking the first offer.
+    const settled = !field.empty && !field.resolve().error;
+    const preselect = Boolean(offered) && !settled;
     this.#show({ ...base, entries: this.#entries(field, offered ?? []), preselect });
     if (option.autocomplete && !field.picked) this.#complete(field, base);
   }

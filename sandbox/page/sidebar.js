@@ -29,7 +29,14 @@ export class Sidebar {
         this.name,
         close,
       ),
-      el("div", { class: "sidebar-scroll" }, el("h2", {}, "Text channels"), this.channels, this.directHeading, this.direct),
+      el(
+        "div",
+        { class: "sidebar-scroll" },
+        el("h2", {}, "Text channels"),
+        this.channels,
+        this.directHeading,
+        this.direct,
+      ),
       el("section", { class: "you" }, el("h2", {}, "You are"), this.identities),
     );
     for (const name of ["state", "channel", "unread", "identity"]) store.on(name, () => this.#draw());
