@@ -62,6 +62,7 @@ async def _check_pressed_before(session: AsyncSession, order: Order, plan: Plan)
     if order.action is JobAction.UPSCALE:
         first = await jobs.find_finished_upscale(session, parent_id=order.parent_id, parent_index=order.index)
         if first is not None:
+            session.expunge(first)  # the rollback that follows would empty it
             raise AlreadyUpscaled(first)
 
 
