@@ -20,14 +20,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from generation.tiny.captions import COLOURS, EVERYDAY_NAMES, Background, caption, draw_background
+from generation.tiny.captions import COLOURS, EVERYDAY_NAMES, POPULAR, Background, caption, draw_background
 
 SIZE = 64
 PACKAGES = {"fluent": "@lobehub/fluent-emoji-3d@1.1.0", "emojibase": "emojibase-data@17.0.0"}
 
-# emojibase group -> how often its subjects are drawn: what people ask for first comes most often.
-# Symbols (8) and flags (9) stay out.
-GROUP_WEIGHTS = {0: 0.5, 1: 0.3, 3: 2.0, 4: 1.8, 5: 1.3, 6: 1.0, 7: 0.9}
+# emojibase group -> how often its subjects are drawn. Symbols (8) and flags (9) stay out.
+GROUP_WEIGHTS = {0: 0.25, 1: 0.15, 3: 1.0, 4: 1.0, 5: 0.7, 6: 0.6, 7: 0.5}
+
+POPULAR_WEIGHT = 4.0
 
 SKIPPED = re.compile(
     r"^(man|woman|men|women)\b|person |people |skin|keycap|button|flag|mark$|arrow|sign$|symbol|o.clock|thirty|family"
@@ -163,7 +164,7 @@ def _subject(path: Path, entry: dict[str, Any], rare: set[str]) -> Subject:
         tuple(tag for tag in tags if tag not in names),
         pixels,
         said or dominant_colour(pixels),
-        GROUP_WEIGHTS[entry["group"]],
+        GROUP_WEIGHTS[entry["group"]] * (POPULAR_WEIGHT if name in POPULAR else 1.0),
         must_say_colour=said is not None,
     )
 

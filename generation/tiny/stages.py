@@ -124,12 +124,12 @@ class DenoiserStage:
         subjects: list[Subject],
         batch: int = 64,
         bank: int = 8192,
-        passes: int = 4,
+        passes: int = 8,
     ):
         self.batch = min(batch, bank)
         self.pipeline, self._subjects, self._bank, self._passes = pipeline, subjects, bank, passes
         self._unet = pipeline.unet.train().to(memory_format=torch.channels_last)
-        self.learner = Learner(list(self._unet.parameters()), peak=4e-4, average=0.998, clip=1.0)
+        self.learner = Learner(list(self._unet.parameters()), peak=5e-4, average=0.998, clip=1.0)
         self._alphas = pipeline.scheduler.alphas_cumprod.to(pipeline.device)
         self._empty = self._encode_prompts([""])
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
