@@ -30,7 +30,7 @@ from generation.errors import Cancelled, EngineBusy, EngineStopped, GenerationEr
 from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.images.preview import preview_due, render_preview
 from generation.pipelines.cache import ModelCache
-from generation.pipelines.loader import choose_device, load, memory_budget
+from generation.pipelines.loader import choose_device, leave_a_core_free, load, memory_budget
 from generation.pipelines.model import LoadedModel
 from generation.recipe import Lane, Recipe
 from generation.tasks.drawing import Drawing
@@ -73,6 +73,7 @@ class LocalBackend:
     def __init__(self, *, data_dir: Path, device: str = "auto", max_requests: int = 16) -> None:
         self._data_dir = data_dir
         self._device = choose_device(device)
+        leave_a_core_free(self._device)
         self._max_requests = max_requests
         self._engine = Engine()
         self._denoisers: dict[LoadedModel, Denoiser] = {}
