@@ -59,6 +59,7 @@ async def test_no_more_is_claimed_than_the_engine_takes(database: Database, tmp_
             return len(shop.backend.submitted) == 2
 
         await shop.until(two_drawing)
+        await shop.until(lambda: resting(shop))
         queue = await shop.studio.queue()
         assert [job.id for job in queue.running] == ids[:2]
         assert [job.id for job in queue.queued] == ids[2:]

@@ -102,3 +102,21 @@ async def test_refusals_have_titles_and_say_what_to_do(shop: Workshop) -> None:
         await shop.studio.submit(shop.order("a fox --ar 3:2", action=JobAction.VARY, image=png()))
     assert refusal.value.title == "Invalid parameter"
     assert str(refusal.value).startswith("`--ar 3:2` can't be used")
+
+
+async def test_order_whose_files_cannot_all_be_placed_leaves_nothing(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, placed = shop.storage.place, []
+
+    def place_one(staged: Path, job_id: str) -> None:
+        if placed:
+            raise OSError("no space left on device")
+        placed.append(job_id)
+        place(staged, job_id)
+
+    monkeypatch.setattr(shop.storage, "place", place_one)
+    with pytest.raises(OSError, match="no space"):
+        await shop.studio.submit(shop.order("a fox --repeat 2", action=JobAction.VARY, image=png()))
+    assert len(placed) == 1
+    assert (await shop.counted(), shop.files()) == ((0, 0, 0), [])
