@@ -119,8 +119,8 @@ def memory_budget(device: torch.device) -> int:
 def leave_a_core_free(device: torch.device) -> None:
     """On the CPU, let torch use all cores but one (and no more than the operator's OMP_NUM_THREADS).
 
-    Its threads wait for one another spinning: with as many as there are cores, a bot, a browser or a decoder beside them
-    made drawing 20 times slower (8 requests to the embedded model on a busy machine with 2 cores: 73.6 s against 3.2 s).
+    Its threads wait for one another spinning: with as many as there are cores, a bot, a browser or a decoder beside
+    them made drawing 20 times slower (8 requests to the embedded model, 2 busy cores: 73.6 s against 3.2 s).
     """
     if device.type == "cpu":
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
