@@ -1,6 +1,6 @@
 // Discord's markdown, as DOM nodes. Unknown or unclosed marks stay text; links are http(s) only.
 
-import { el, emoji } from "./dom.js";
+import { drawnEmoji, el, emoji } from "./dom.js";
 import { formatted } from "./time.js";
 
 const SPECIAL = /[\\`*_~|<[h]/;
@@ -104,9 +104,9 @@ function match(text, at) {
 
 function withEmoji(text) {
   return text
-    .split(/(🔄|❌|✅|✉️?)/u)
-    .filter(Boolean)
-    .map((part) => (/^(🔄|❌|✅|✉️?)$/u.test(part) ? emoji(part) : part));
+    .split(drawnEmoji)
+    .map((part, index) => (index % 2 ? emoji(part) : part))
+    .filter((part) => part !== "");
 }
 
 /** A whole message text as a list of block nodes. */

@@ -184,7 +184,7 @@ export class MessageView {
     if (!this.message.edited_timestamp) return nodes;
     const mark = el("span", { class: "edited", title: stamp(new Date(this.message.edited_timestamp)) }, "(edited)");
     const last = nodes[nodes.length - 1];
-    if (last?.tagName !== "P" || last.classList.contains("subtext")) return nodes.length ? [...nodes, mark] : nodes;
+    if (last?.tagName !== "P") return nodes.length ? [...nodes, mark] : nodes;
     last.append(" ", mark);
     return nodes;
   }
