@@ -6,6 +6,7 @@ Commands, presses, menus, modals, autocomplete, reactions and plain messages; al
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from aiohttp import web
@@ -168,7 +169,9 @@ class Actions:
         except ValueError:
             raise Refused(400, "wait is a number of seconds") from None
         if wait:
-            await asyncio.wait([asyncio.ensure_future(interaction.done.wait())], timeout=wait)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await interaction.done.wait()
         return 200, self._interactions.human_json(interaction)
 
     def _where(self, form: Json) -> tuple[User, Channel]:

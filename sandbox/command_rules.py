@@ -59,6 +59,8 @@ def command_problems(command: Any, path: Path = ()) -> list[Problem]:
     if shape := shape_problems(command, path):
         return shape
     kind = command.get("type") or CHAT_INPUT
+    if kind not in MAX_COMMANDS:
+        return [Problem("command-type", (*path, "type"), "Value must be one of {1, 2, 3}.", "BASE_TYPE_CHOICES")]
     if kind != CHAT_INPUT:
         problems = list(_length(command.get("name"), 1, MAX_NAME, (*path, "name"), "command-name"))
         if command.get("description"):

@@ -10,12 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.cdn import Attachment, Upload
+from sandbox.component_rules import Kind
 from sandbox.errors import Json, Problem, invalid_form, refuse
-from sandbox.rules import Existing, message_problems
+from sandbox.rules import Existing, flags_of, message_problems
 from sandbox.state import COMPONENTS_V2, EPHEMERAL, LOADING, State, StoredMessage
 
 Files = Mapping[int, Upload]
 MENTION = re.compile(r"<@!?(\d+)>")
+MEDIA_KEYS = ("media", "file")
+DEFAULTS: dict[int, Json] = {
+    Kind.THUMBNAIL: {"description": None, "spoiler": False},
+    Kind.FILE: {"spoiler": False},
+    Kind.SEPARATOR: {"spacing": 1, "divider": True},
+    Kind.CONTAINER: {"accent_color": None, "spoiler": False},
+}
 # What a bot may set: SUPPRESS_EMBEDS, SUPPRESS_NOTIFICATIONS, IS_COMPONENTS_V2 (EPHEMERAL only through interactions).
 SETTABLE_FLAGS = 1 << 2 | 1 << 12 | COMPONENTS_V2
 
@@ -42,7 +50,7 @@ def create_message(
         author_id=author_id,
         timestamp=state.clock.now(),
         attachments=attachments,
-        flags=int(payload.get("flags") or 0) & SETTABLE_FLAGS | (EPHEMERAL if ephemeral else 0),
+        flags=flags_of(payload) & SETTABLE_FLAGS | (EPHEMERAL if ephemeral else 0),
         nonce=payload.get("nonce"),
         ephemeral_to=ephemeral_to,
         **origin,
@@ -72,7 +80,7 @@ def edit_message(
         state, payload, files, before, channel_id=message.channel_id, ephemeral=ephemeral
     )
     state.cdn.forget(attachment for attachment in before if attachment not in message.attachments)
-    message.flags |= int(payload.get("flags") or 0) & SETTABLE_FLAGS
+    message.flags |= flags_of(payload) & SETTABLE_FLAGS
     _fill(state, message, payload)
     if message.thinking:
         message.flags &= ~LOADING
@@ -89,7 +97,7 @@ def _fill(state: State, message: StoredMessage, payload: Json) -> None:
     if "embeds" in payload:
         message.embeds = [{"type": "rich", **embed} for embed in payload["embeds"] or []]
     if "components" in payload:
-        message.components = numbered(payload["components"] or [])
+        message.components = completed(payload["components"] or [])
 
 
 def _mentions(state: State, content: str, allowed: Json | None) -> list[str]:
@@ -127,8 +135,8 @@ def _attachments(
     return result
 
 
-def numbered(components: list[Json]) -> list[Json]:
-    """A copy in which every component has an integer `id`, counted depth first where the bot gave none."""
+def completed(components: list[Json]) -> list[Json]:
+    """A copy with what Discord adds: an integer `id` for every component (counted depth first), and the defaults."""
     taken: set[int] = set()
     _collect_ids(components, taken)
     counter = iter(number for number in range(1, 1 << 31) if number not in taken)
@@ -138,11 +146,20 @@ def numbered(components: list[Json]) -> list[Json]:
             return [visit(item) for item in value]
         if not isinstance(value, dict):
             return value
-        if isinstance(value.get("type"), int) and not value.get("id"):
-            value = {"id": next(counter), **{key: item for key, item in value.items() if key != "id"}}
-        return {key: visit(item) for key, item in value.items()}
+        if isinstance(value.get("type"), int):
+            value = DEFAULTS.get(value["type"], {}) | value
+            if not value.get("id"):
+                value = {"id": next(counter), **{key: item for key, item in value.items() if key != "id"}}
+        elif "media" in value:
+            value = {"description": None, "spoiler": False} | value
+        return {key: _media(item) if key in MEDIA_KEYS else visit(item) for key, item in value.items()}
 
     return [visit(component) for component in components]
+
+
+def _media(media: Json) -> Json:
+    """A media item as it comes back; for a file of the message the reading replaces what is said here."""
+    return {"id": "0", "url": media["url"], "proxy_url": media["url"]}
 
 
 def _collect_ids(value: Any, taken: set[int]) -> None:

@@ -32,6 +32,8 @@ SENDS, SENDS_WINDOW_S = 120, 60.0
 KEPT_EVENTS = 5000
 # How long a session without a connection can be resumed.
 SESSION_TTL_S = 300.0
+# A client that hangs must not keep the sandbox from stopping.
+CLOSE_TIMEOUT_S = 1.0
 ALL_INTENTS = (1 << 26) - 1
 
 
@@ -130,7 +132,7 @@ class Gateway:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """One connection, from HELLO to its end."""
-        socket = web.WebSocketResponse(max_msg_size=1 << 16)
+        socket = web.WebSocketResponse(max_msg_size=1 << 16, timeout=CLOSE_TIMEOUT_S)
         await socket.prepare(request)
         connection = Connection(socket, request, compress=request.query.get("compress") == "zlib-stream")
         self._connections.add(connection)

@@ -17,11 +17,11 @@ from sandbox.actions import Actions, Result
 from sandbox.errors import Json
 from sandbox.faults import Fault, Faults
 from sandbox.forms import Refused, answered, channel_for, field, person, read_form
-from sandbox.gateway import Gateway
+from sandbox.gateway import CLOSE_TIMEOUT_S, Gateway
 from sandbox.interactions import Interactions
 from sandbox.state import State
 from sandbox.wire import human_message
-from sandbox.world import DM
+from sandbox.world import DM, Permission
 
 # A page that doesn't read is cut off; it reconnects and asks for what it missed.
 MAX_BACKLOG = 1000
@@ -63,6 +63,7 @@ class Human:
             ("DELETE", "/human/faults", self.clear_faults),
             ("POST", "/human/gateway", self.gateway),
             ("POST", "/human/clock", self.clock),
+            ("POST", "/human/permissions", self.permissions),
         ]
         for method, path, handler in table:
             app.router.add_route(method, path, answered(handler))
@@ -166,9 +167,25 @@ class Human:
         self._state.clock.advance(seconds)
         return 200, {"now": self._state.clock.now()}
 
+    async def permissions(self, request: web.Request) -> Result:
+        """Take the permissions named in `deny` (spelt as in discord.py) from the bot in a channel; [] gives all back."""
+        form, _ = await read_form(request)
+        channel = self._state.world.channels.get(field(form, "channel", str))
+        if channel is None or channel.type == DM:
+            raise Refused(404, f"no such channel: {form['channel']!r}")
+        denied = 0
+        for name in field(form, "deny", list):
+            if not isinstance(name, str) or name.upper() not in Permission.__members__:
+                known = ", ".join(key.lower() for key in Permission.__members__)
+                raise Refused(400, f"no such permission: {name!r}; there are {known}")
+            denied |= Permission[name.upper()]
+        channel.denied = denied
+        self._state.emit("channel_update", channel=channel)
+        return 200, {}
+
     async def events(self, request: web.Request) -> web.StreamResponse:
         """The event stream of the page."""
-        socket = web.WebSocketResponse(heartbeat=30)
+        socket = web.WebSocketResponse(heartbeat=30, timeout=CLOSE_TIMEOUT_S)
         await socket.prepare(request)
         self._sockets.add(socket)
         outbox: asyncio.Queue[Json] = asyncio.Queue(MAX_BACKLOG)

@@ -216,7 +216,6 @@ class Interactions:
     def callback_json(self, interaction: Interaction, callback_type: int) -> Json:
         """What a callback answers with `with_response=1`."""
         about: Json = {"id": interaction.id, "type": int(interaction.type)}
-        resource: Json = {"type": callback_type}
         message = None
         if interaction.original_id is not None:
             message = self._state.find_message(interaction.channel_id, interaction.original_id)
@@ -226,10 +225,12 @@ class Interactions:
                 "response_message_loading": message.thinking,
                 "response_message_ephemeral": bool(message.flags & EPHEMERAL),
             }
-            if callback_type in (4, 5, 7):
-                resource["message"] = message_json(self._state, message)
-        answer: Json = {"interaction": about}
-        return answer | {"resource": resource} if callback_type in (4, 5, 6, 7) else answer
+        if message is None or callback_type not in (4, 7):
+            return {"interaction": about}
+        return {
+            "interaction": about,
+            "resource": {"type": callback_type, "message": message_json(self._state, message)},
+        }
 
     def _metadata(self, interaction: Interaction) -> Json:
         """`interaction_metadata` of the messages that answer this interaction."""

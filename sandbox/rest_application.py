@@ -85,6 +85,14 @@ class ApplicationRoutes:
             "owner": self._state.world.users[ADA_ID].json(),
             "team": None,
             "flags": PRIVILEGED_FLAGS if self._privileged else 0,
+            "flags_new": str(PRIVILEGED_FLAGS if self._privileged else 0),
+            "interactions_endpoint_url": None,
+            "role_connections_verification_url": None,
+            "approximate_guild_count": 1,
+            "approximate_user_install_count": 0,
+            "approximate_user_authorization_count": 0,
+            "explicit_content_filter": 0,
+            "eligible_oauth2_scopes": [],
             "hook": True,
             "is_monetized": False,
             "redirect_uris": [],
@@ -127,9 +135,11 @@ class ApplicationRoutes:
         self._guild(call)
         if not self._privileged:
             raise missing_access()
-        after = int(call.query.get("after", "0"))
-        users = [user_id for user_id in self._state.world.users if int(user_id) > after]
-        return Answer([self._state.world.member(user_id) for user_id in users[: int(call.query.get("limit", "1"))]])
+        after, limit = call.query.get("after", "0"), call.query.get("limit", "1")
+        if not after.isdecimal() or not limit.isdecimal():
+            raise invalid_form([Problem("query", (), "after and limit are numbers.", "NUMBER_TYPE_COERCE")])
+        users = [user_id for user_id in self._state.world.users if int(user_id) > int(after)]
+        return Answer([self._state.world.member(user_id) for user_id in users[: int(limit)]])
 
     def guild_member(self, call: Call) -> Answer:
         """GET one member."""

@@ -169,9 +169,10 @@ class MessageRoutes:
 
     def _reference(self, channel: Channel, payload: Json) -> Json | None:
         reference = payload.get("message_reference")
-        if not reference:
+        if not isinstance(reference, dict):
             return None
-        target = self._state.find_message(str(reference.get("channel_id") or channel.id), str(reference["message_id"]))
+        place = str(reference.get("channel_id") or channel.id)
+        target = self._state.find_message(place, str(reference.get("message_id")))
         if target is None or target.channel_id != channel.id:
             if reference.get("fail_if_not_exists", True):
                 raise invalid_form([Problem("reference", ("message_reference",), "Unknown message", "REPLIES_UNKNOWN")])

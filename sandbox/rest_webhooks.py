@@ -8,7 +8,7 @@ from sandbox.interactions import Interaction, Interactions, InteractionType, Pro
 from sandbox.modal_rules import modal_problems
 from sandbox.rate_limits import WEBHOOK
 from sandbox.rest import Answer, Call, Route
-from sandbox.rules import choice_problems, defer_problems
+from sandbox.rules import choice_problems, defer_problems, flags_of
 from sandbox.state import EPHEMERAL, LOADING, State, StoredMessage
 from sandbox.wire import message_json
 from sandbox.world import BOT_ID
@@ -70,7 +70,7 @@ class WebhookRoutes:
             self._answer(interaction, data, call)
         elif kind == DEFER:
             refuse(defer_problems(data))
-            self._think(interaction, ephemeral=bool((data.get("flags") or 0) & EPHEMERAL))
+            self._think(interaction, ephemeral=bool(flags_of(data) & EPHEMERAL))
         elif kind == DEFER_UPDATE:
             self._adopt(interaction, self._source(interaction))
             self._interactions.acknowledge(interaction, Progress.DEFERRED)
@@ -96,7 +96,7 @@ class WebhookRoutes:
         if original is not None and original.thinking:
             message = edit_message(self._state, original, payload, call.files)
         else:
-            ephemeral = bool((payload.get("flags") or 0) & EPHEMERAL)
+            ephemeral = bool(flags_of(payload) & EPHEMERAL)
             message = self._post(interaction, payload, call, ephemeral=ephemeral, first=False)
             if original is not None:
                 message.reference = {"type": 0, "channel_id": original.channel_id, "message_id": original.id}
@@ -122,7 +122,7 @@ class WebhookRoutes:
         return Answer()
 
     def _answer(self, interaction: Interaction, data: Json, call: Call) -> None:
-        ephemeral = bool((data.get("flags") or 0) & EPHEMERAL) if isinstance(data.get("flags"), int) else False
+        ephemeral = bool(flags_of(data) & EPHEMERAL)
         message = self._post(interaction, data, call, ephemeral=ephemeral, first=True, path=("data",))
         interaction.original_id = interaction.response_id = message.id
         self._interactions.acknowledge(interaction, Progress.ANSWERED, ephemeral=ephemeral)

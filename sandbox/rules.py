@@ -48,7 +48,7 @@ def message_problems(payload: Json, existing: Existing, *, path: Path = ()) -> l
     """Everything wrong with a message payload (create or edit)."""
     if shape := shape_problems(payload, path):
         return shape
-    v2 = existing.v2 or bool(int(payload.get("flags") or 0) & V2_FLAG)
+    v2 = existing.v2 or bool(flags_of(payload) & V2_FLAG)
     names = _filenames(payload, existing)
     return [
         *text(payload.get("content"), MAX_CONTENT, (*path, "content"), "content-length"),
@@ -60,6 +60,12 @@ def message_problems(payload: Json, existing: Existing, *, path: Path = ()) -> l
         *_v2_conflicts(payload, existing, path, v2=v2),
         *_emptiness(payload, existing, path, names, v2=v2),
     ]
+
+
+def flags_of(payload: Json) -> int:
+    """The payload's flags; 0 when there are none, or none that are a number (which the rules refuse)."""
+    flags = payload.get("flags")
+    return flags if isinstance(flags, int) else 0
 
 
 def defer_problems(data: Json | None, path: Path = ("data",)) -> list[Problem]:
@@ -206,7 +212,7 @@ def _v2_conflicts(payload: Json, existing: Existing, path: Path, *, v2: bool) ->
                 "v2-legacy-field", (*path, key), detail, "MESSAGE_CANNOT_USE_LEGACY_FIELDS_WITH_COMPONENTS_V2"
             )
     flags = payload.get("flags")
-    if existing.v2 and not existing.thinking and flags is not None and not flags & V2_FLAG:
+    if existing.v2 and not existing.thinking and flags is not None and not flags_of(payload) & V2_FLAG:
         yield Problem("v2-flag", (*path, "flags"), "IS_COMPONENTS_V2 can't be removed.", "INVALID_FLAGS")
 
 

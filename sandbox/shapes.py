@@ -29,9 +29,8 @@ OBJECTS = frozenset(
         "thumbnail",
     }
 )
-NUMBERS = frozenset(
-    {"flags", "min_value", "max_value", "min_length", "max_length", "min_values", "max_values", "style"}
-)
+INTEGERS = frozenset({"flags", "style"})
+NUMBERS = frozenset({"min_value", "max_value", "min_length", "max_length", "min_values", "max_values"})
 SCALARS = frozenset({"type", "id", "name", "custom_id", "url", "sku_id"})
 
 
@@ -62,6 +61,6 @@ def _fits(key: str, item: Any) -> bool:
         return isinstance(item, list)
     if key in OBJECTS:
         return isinstance(item, dict)
-    if key in NUMBERS:
-        return isinstance(item, int | float) and not isinstance(item, bool)
+    if key in NUMBERS or key in INTEGERS:
+        return isinstance(item, int if key in INTEGERS else int | float) and not isinstance(item, bool)
     return key not in SCALARS or not isinstance(item, list | dict)

@@ -33,7 +33,10 @@ class Body:
 async def read_body(request: web.Request) -> Body:
     """Read a request. Raises ApiError: 413 / 40005 when too large, 400 for what is no JSON."""
     if request.content_type == "multipart/form-data":
-        return await _read_multipart(request)
+        try:
+            return await _read_multipart(request)
+        except ValueError as error:
+            raise invalid_form([Problem("file-part", (), f"Malformed multipart: {error}", "MULTIPART")]) from None
     if not request.can_read_body:
         return Body()
     content = await _read_all(request.content, MAX_REQUEST_BYTES, "the request")

@@ -120,4 +120,6 @@ def _resolve(value: Any, media: dict[str, Json]) -> Any:
         if attachment is not None:
             known = ("url", "proxy_url", "width", "height", "content_type")
             copy |= {key: attachment[key] for key in known if key in attachment}
+            if "id" in copy:
+                copy |= {"id": attachment["id"], "attachment_id": attachment["id"]}
     return copy

@@ -26,6 +26,21 @@ LOCALE = "en-US"
 GUILD_TEXT = 0
 DM = 1
 
+# Discord's description requires them; no part of the sandbox gives them a meaning.
+UNUSED_GUILD_FIELDS: Json = {
+    "home_header": None,
+    "region": "deprecated",
+    "widget_enabled": False,
+    "widget_channel_id": None,
+    "max_presences": None,
+    "max_members": 25_000_000,
+    "max_video_channel_users": 25,
+    "max_stage_video_channel_users": 50,
+    "safety_alerts_channel_id": None,
+    "incidents_data": None,
+    "nsfw": False,
+}
+
 
 class Permission(IntFlag):
     """The permission bits that the sandbox looks at (API page "Permissions")."""
@@ -77,6 +92,7 @@ class User:
             "bot": self.bot,
             "public_flags": 0,
             "flags": 0,
+            "primary_guild": None,
         }
 
 
@@ -139,6 +155,7 @@ class World:
             "user": self.users[user_id].json(),
             "nick": None,
             "avatar": None,
+            "banner": None,
             "roles": [ADMIN_ROLE_ID] if self.users[user_id].admin else [],
             "joined_at": JOINED_AT,
             "premium_since": None,
@@ -185,7 +202,7 @@ class World:
 
     def guild_json(self) -> Json:
         """Discord's guild object as `GET /guilds/{id}` gives it."""
-        return {
+        return UNUSED_GUILD_FIELDS | {
             "id": GUILD_ID,
             "name": "Limner Studio",
             "icon": None,

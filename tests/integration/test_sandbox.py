@@ -470,6 +470,19 @@ async def test_private_channel_is_missing_access(bot: Bot, people: People) -> No
     assert (await people.finish(opened))["state"] == "answered"
 
 
+async def test_permission_taken_from_the_bot_is_seen_and_enforced(bot: Bot, people: People) -> None:
+    await people.post("permissions", expect=200, channel=ART_ID, deny=["attach_files"])
+    await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    interaction = await bot.held.get()
+    assert not interaction.app_permissions.attach_files and interaction.app_permissions.send_messages
+    assert not channel(bot).permissions_for(channel(bot).guild.me).attach_files
+    with pytest.raises(discord.Forbidden) as caught:
+        await channel(bot).send(file=png())
+    assert caught.value.code == 50013
+    await people.post("permissions", expect=200, channel=ART_ID, deny=[])
+    await channel(bot).send(file=png())
+
+
 async def test_direct_messages_reach_their_person_only(bot: Bot, people: People) -> None:
     user = await bot.fetch_user(int(BEA_ID))
     message = await user.send("done", file=png())

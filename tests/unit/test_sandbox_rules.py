@@ -304,6 +304,7 @@ def _sizes(total: int) -> list[int]:
 
 
 COMMANDS = [
+    ("command-type", command(type=5), command(type=1)),
     ("command-name", command(name="Imagine"), command(name="imagine")),
     ("command-name", command(name="two words"), command(name="two-words")),
     ("command-name", command(name="x" * 33), command(name="x" * 32)),
