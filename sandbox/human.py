@@ -168,7 +168,7 @@ class Human:
         return 200, {"now": self._state.clock.now()}
 
     async def permissions(self, request: web.Request) -> Result:
-        """Take the permissions named in `deny` (spelt as in discord.py) from the bot in a channel; [] gives all back."""
+        """Take the permissions named in `deny` (as in discord.py) from the bot in a channel; [] gives all back."""
         form, _ = await read_form(request)
         channel = self._state.world.channels.get(field(form, "channel", str))
         if channel is None or channel.type == DM:
