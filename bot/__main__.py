@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -49,6 +50,8 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 @contextlib.asynccontextmanager
 async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
     """Whatever draws. torch is imported here, not before: settings errors should not wait for it."""
+    # transformers announces on standard error what it does without torchvision, which nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from generation.backends.local import LocalBackend
 
     backend = LocalBackend(data_dir=settings.data_dir, device=settings.device)
@@ -71,30 +74,38 @@ async def serve(settings: Settings) -> None:
         client = Limner(settings, studio, catalogue)
         delivery = ChannelDelivery(client, studio, storage)
         client.dispatcher = Dispatcher(studio, backend, delivery, storage)
-        async with client:
-            _stop_on_signals(client)
-            try:
-                await client.start(settings.discord_token.get_secret_value())
-            finally:
-                await client.close()
-                await delivery.aclose()
+        try:
+            await _until_stopped(client, settings.discord_token.get_secret_value())
+        finally:
+            await delivery.aclose()
 
 
-def _stop_on_signals(client: discord.Client) -> None:
+async def _until_stopped(client: Limner, token: str) -> None:
+    """Stay on Discord until a signal comes or the client gives up; then leave in order."""
     loop = asyncio.get_running_loop()
-    stopping: set[asyncio.Task[None]] = set()
-
-    def stop(name: str) -> None:
-        log.info("%s: stopping", name)
-        stopping.add(loop.create_task(client.close()))
-
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number.name)
+        loop.add_signal_handler(number, stop.set)
+    online = asyncio.create_task(client.start(token))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({online, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping")
+    stopping.cancel()
+    await client.close()
+    # A client that is waiting to reconnect wakes up only minutes later by itself.
+    online.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await online
+    if client.crash is not None:
+        raise client.crash
 
 
 def run(settings: Settings) -> None:
     """Configure logging and serve. Raises SettingsError, DatabaseInUse, discord.LoginFailure."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # The bot never joins a voice channel.
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
     asyncio.run(serve(settings))
 
 

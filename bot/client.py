@@ -54,7 +54,10 @@ class Tree(app_commands.CommandTree["Limner"]):
 
 
 class Limner(discord.Client):
-    """`dispatcher` is set by the composition root before login: its delivery needs this client."""
+    """`dispatcher` is set by the composition root before login: its delivery needs this client.
+
+    `crash` is what made the client close itself, None otherwise.
+    """
 
     dispatcher: Dispatcher
 
@@ -74,6 +77,7 @@ class Limner(discord.Client):
             allowed_installs=app_commands.AppInstallationType(guild=True, user=False),
         )
         register(self.tree)
+        self.crash: Exception | None = None
         self._work: asyncio.Task[None] | None = None
 
     async def setup_hook(self) -> None:
@@ -87,11 +91,11 @@ class Limner(discord.Client):
         try:
             await self.dispatcher.recover()
             await self.dispatcher.run()
-        except Exception:
+        except Exception as error:
             # Without a dispatcher the bot would accept jobs that nobody draws: stop, and let the supervisor restart us.
-            log.critical("the dispatcher stopped; shutting down", exc_info=True)
+            log.critical("the dispatcher stopped; shutting down")
+            self.crash = error
             await self.close()
-            raise
 
     async def on_ready(self) -> None:
         log.info("ready as %s in %d guild(s)", self.user, len(self.guilds))

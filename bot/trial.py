@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from bot.config import PREFIX
@@ -28,20 +29,27 @@ READY = "\n  Limner is ready: open {url}\n  Type /imagine in the page's message 
 
 
 def run_trial(*, port: int, spec: Path | None, data_dir: Path) -> int:
-    """Run both until Ctrl-C or until one of them ends. Returns the exit status."""
+    """Run both until Ctrl-C, SIGTERM, a closed terminal or the end of one of them. Returns the exit status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     print("Starting the local Discord and the bot (the first start loads the model)...", flush=True)
-    with _process(_sandbox_command(port, spec), dict(os.environ), stdout=subprocess.PIPE) as sandbox:
-        line = sandbox.stdout.readline() if sandbox.stdout else b""
-        if not line:
-            print("limner: the local Discord did not start; its message is above.", file=sys.stderr)
-            return 1
-        place = json.loads(line)
-        with _process([sys.executable, "-m", "bot", "--no-env-file"], _bot_environment(place, data_dir)) as bot:
-            try:
+    try:
+        with _process(_sandbox_command(port, spec), dict(os.environ), stdout=subprocess.PIPE) as sandbox:
+            line = sandbox.stdout.readline() if sandbox.stdout else b""
+            if not line:
+                print("limner: the local Discord did not start; its message is above.", file=sys.stderr)
+                return 1
+            place = json.loads(line)
+            with _process([sys.executable, "-m", "bot", "--no-env-file"], _bot_environment(place, data_dir)) as bot:
                 return _watch(place["url"], sandbox, bot)
-            except KeyboardInterrupt:
-                print("\nStopping...", flush=True)
-                return 0
+    except KeyboardInterrupt:
+        print("\nStopped.", flush=True)
+        return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Leave the same way as Ctrl-C does, so that both processes are stopped."""
+    raise KeyboardInterrupt
 
 
 def _watch(url: str, sandbox: subprocess.Popen[bytes], bot: subprocess.Popen[bytes]) -> int:
