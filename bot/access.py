@@ -42,6 +42,9 @@ def require_served(interaction: discord.Interaction[Limner]) -> None:
 
 def require_permissions(interaction: discord.Interaction[Limner]) -> None:
     """Raises MissingPermissions that names each permission the bot lacks in this channel."""
+    if interaction.app_permissions.value == 0 or interaction.app_permissions.administrator:
+        # Nothing at all means that whoever sent the interaction didn't say; then delivery finds out, and refunds.
+        return
     needed = NEEDED_IN_THREADS if isinstance(interaction.channel, discord.Thread) else NEEDED
     missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
     if missing:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, case, func, select, update
+from sqlalchemy import ColumnElement, Select, case, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -51,8 +51,12 @@ async def get(session: AsyncSession, job_id: str) -> Job | None:
     return await session.get(Job, job_id, populate_existing=True)
 
 
-async def claim(session: AsyncSession, *, now: datetime, max_running_per_member: int) -> Job | None:
+async def claim(
+    session: AsyncSession, *, now: datetime, max_running_per_member: int, action: str | None = None
+) -> Job | None:
     """QUEUED -> RUNNING for the job whose turn it is; None when nobody's is. Counts the attempt.
+
+    With `action` only jobs of that kind are looked at.
 
     Lanes go turbo, fast, relax; within a lane the member with the fewest running jobs is next, then the oldest job. A
     job without a waiting message is not ready: its member could not be told of it.
@@ -67,6 +71,7 @@ async def claim(session: AsyncSession, *, now: datetime, max_running_per_member:
     ready = (
         select(Job.id)
         .where(Job.state == JobState.QUEUED, Job.message_id.is_not(None), running < max_running_per_member)
+        .where(Job.action == action if action is not None else true())
         .order_by(case(_LANES, value=Job.lane), running, Job.created_at, Job.id)
         .limit(1)
     )

@@ -30,7 +30,7 @@ from sandbox.uploads import MAX_REQUEST_BYTES
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGE = Path(__file__).parent / "page"
-CONTENT_POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; object-src 'none'"
+CONTENT_POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; object-src 'none'"
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -146,6 +146,8 @@ class Sandbox:
         response = await handler(request)
         if request.path == "/" or request.path.startswith("/page/"):
             response.headers["Content-Security-Policy"] = CONTENT_POLICY
+            # Modules of two versions of the page must not meet.
+            response.headers["Cache-Control"] = "no-cache"
         return response
 
 
@@ -153,4 +155,4 @@ async def _index(request: web.Request) -> web.StreamResponse:
     page = PAGE / "index.html"
     if not page.is_file():
         return web.Response(status=404, text="This installation has no sandbox/page/index.html.")
-    return web.FileResponse(page, headers={"Cache-Control": "no-cache"})
+    return web.FileResponse(page)

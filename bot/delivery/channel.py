@@ -114,11 +114,20 @@ class ChannelDelivery:
         return None
 
     async def find_waiting(self, job: Job) -> int | None:
-        """The job's waiting message: in the channel, or as the answer to its interaction."""
+        """The job's waiting message: in the channel, or, where that can't be read, as the answer to its interaction."""
         async for message in self._since(job):
             if message.author == self._client.user and awaits(message, job.id):
                 return message.id
-        return None
+        hook = self._hook(job)
+        if hook is None:
+            return None
+        try:
+            # Discord takes "@original" for a message id here; discord.py's annotation doesn't say so.
+            answer = await hook.fetch_message("@original")  # type: ignore[arg-type]
+        except discord.HTTPException as error:
+            _raise_if_temporary(error)
+            return None
+        return answer.id if awaits(answer, job.id) else None
 
     async def aclose(self) -> None:
         await self._edits.aclose()
@@ -130,7 +139,8 @@ class ChannelDelivery:
         try:
             async for message in channel.history(limit=SEARCHED_MESSAGES, after=after, oldest_first=True):
                 yield message
-        except (discord.NotFound, discord.Forbidden) as error:
+        except discord.HTTPException as error:
+            _raise_if_temporary(error)
             log.warning("job %s: its channel can't be read: %s", job.id, error)
 
     async def _send(
@@ -190,12 +200,14 @@ class ChannelDelivery:
 
     async def _close_unposted(self, job: Job, text: str) -> None:
         """The waiting message never came up: the interaction's token is the only way to the member, while it lives."""
+        if (hook := self._hook(job)) is not None:
+            with contextlib.suppress(discord.HTTPException):
+                await hook.edit_message("@original", content=text, view=None)  # type: ignore[call-overload]
+
+    def _hook(self, job: Job) -> discord.Webhook | None:
         if job.interaction_token is None or job.application_id is None:
-            return
-        hook = discord.Webhook.partial(job.application_id, job.interaction_token, client=self._client)
-        with contextlib.suppress(discord.HTTPException):
-            # Discord takes "@original" for a message id here; discord.py's annotation doesn't say so.
-            await hook.edit_message("@original", content=text, view=None)  # type: ignore[call-overload]
+            return None
+        return discord.Webhook.partial(job.application_id, job.interaction_token, client=self._client)
 
     async def _stop_progress(self, job: Job) -> None:
         self._jobs.pop(job.id, None)
@@ -210,6 +222,12 @@ class ChannelDelivery:
             await message.edit(content=content)
         else:
             await message.edit(content=content, attachments=[_preview_file(preview)])
+
+
+def _raise_if_temporary(error: discord.HTTPException) -> None:
+    """Raise what may succeed later; a refusal (4xx) stays one."""
+    if error.status >= 500:
+        raise error
 
 
 def _preview_file(preview: bytes) -> discord.File:

@@ -110,16 +110,15 @@ class Dispatcher:
             # Without a message id its waiting message is only just being posted; its poster wakes us.
             if job.id not in self._tasks and job.message_id is not None:
                 self._start(job, self._courier.tell(job, again=True))
-        while not self._closing and self._backend.capacity() > 0:
-            job_or_none = await self._claim()
-            if job_or_none is None:
-                return
-            self._start(job_or_none, self._begin(job_or_none))
+        while not self._closing and (upscale := await self._claim(JobAction.UPSCALE)) is not None:
+            self._start(upscale, self._begin(upscale))
+        while not self._closing and self._backend.capacity() > 0 and (next_job := await self._claim()) is not None:
+            self._start(next_job, self._begin(next_job))
 
-    async def _claim(self) -> Job | None:
+    async def _claim(self, action: JobAction | None = None) -> Job | None:
         self._claiming = True
         try:
-            return await self._studio.claim()
+            return await self._studio.claim(action)
         finally:
             self._claiming = False
 

@@ -8,6 +8,7 @@ from bot.service.errors import QueueFull
 
 MAX_RUNNING_PER_MEMBER = 3  # what Midjourney's common plans allow: one member can't take the whole device
 MAX_WAITING_PER_MEMBER = 7  # with the running ones ten, Midjourney's queue and the largest `--repeat`
+MAX_ACTIVE_PER_MEMBER = MAX_RUNNING_PER_MEMBER + MAX_WAITING_PER_MEMBER
 MAX_WAITING = 100  # in all: at a few seconds each, a later job would wait longer than anyone stays
 
 GRID_IMAGES = 4  # a 2x2 grid
@@ -32,7 +33,7 @@ def check_queue(*, mine: int, waiting: int, new: int) -> None:
 
     A member's running and waiting jobs count together: which of them run is the dispatcher's choice, made later.
     """
-    allowed = MAX_RUNNING_PER_MEMBER + MAX_WAITING_PER_MEMBER
+    allowed = MAX_ACTIVE_PER_MEMBER
     if mine + new > allowed:
         asked = "this asks for one more" if new == 1 else f"this asks for {new} more"
         raise QueueFull(

@@ -110,6 +110,11 @@ def _typed(task: Task, prompt: ImaginePrompt, model: Model, seed: int, size: tup
     _check_task(task, model)
     flags = prompt.flags
     width, height = size
+    guidance_scale = flags.guidance if flags.guidance is not None else model.default_guidance_scale
+    if flags.no and guidance_scale <= 1:
+        raise InvalidParameter(
+            f"`--no` has no effect at guidance {guidance_scale:g}. Use `--guidance` above 1, or leave `--no` out."
+        )
     fields: Mapping[str, Any] = {
         "task": task,
         "model": model.source,
@@ -119,7 +124,7 @@ def _typed(task: Task, prompt: ImaginePrompt, model: Model, seed: int, size: tup
         "height": height,
         "seed": flags.seed if flags.seed is not None else seed,
         "num_inference_steps": _steps(prompt, model),
-        "guidance_scale": flags.guidance if flags.guidance is not None else model.default_guidance_scale,
+        "guidance_scale": guidance_scale,
         "num_images": GRID_IMAGES,
         "chaos": flags.chaos / 100,
     }

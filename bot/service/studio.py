@@ -16,9 +16,10 @@ from pathlib import Path
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service import estimates, settlement, views
+from bot.service.actions import JobAction
 from bot.service.admission import accepted_before, admit
 from bot.service.errors import AlreadyActive, InvalidParameter, JobNotFound, NotCancellable, NotYourJob
-from bot.service.limits import MAX_RUNNING_PER_MEMBER
+from bot.service.limits import MAX_ACTIVE_PER_MEMBER, MAX_RUNNING_PER_MEMBER
 from bot.service.orders import AccountView, CancelOutcome, Order, QueueView, Ticket
 from bot.service.outcome import develop
 from bot.service.planning import Plan, Planner
@@ -122,10 +123,14 @@ class Studio:
 
     # What the dispatcher reports
 
-    async def claim(self) -> Job | None:
-        """The next job to draw, RUNNING from now on; None when none is ready."""
+    async def claim(self, action: JobAction | None = None) -> Job | None:
+        """The next job to do, RUNNING from now on; None when none is ready. With `action` only of that kind.
+
+        An upscale takes nothing from the device, so it waits neither for it nor for its member's other jobs.
+        """
+        limit = MAX_ACTIVE_PER_MEMBER if action is JobAction.UPSCALE else MAX_RUNNING_PER_MEMBER
         async with self._database.write() as session:
-            return await jobs.claim(session, now=self._clock(), max_running_per_member=MAX_RUNNING_PER_MEMBER)
+            return await jobs.claim(session, now=self._clock(), max_running_per_member=limit, action=action)
 
     async def settle(self, job: Job, finished: Finished) -> Job:
         """Store the pictures, then in one transaction: their rows, SUCCEEDED, the charge.

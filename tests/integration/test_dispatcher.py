@@ -219,8 +219,8 @@ async def test_cancelled_waiting_job_is_told_of_without_being_drawn(database: Da
 async def test_cancel_just_after_the_claim_stops_before_the_first_step(shop: Workshop) -> None:
     claim = shop.studio.claim
 
-    async def claim_then_cancel() -> Job | None:
-        job = await claim()
+    async def claim_then_cancel(action: JobAction | None = None) -> Job | None:
+        job = await claim(action)
         if job is not None:
             shop.dispatcher.cancel(job.id)
         return job
@@ -257,6 +257,21 @@ async def test_upscale_is_delivered_without_the_engine(shop: Workshop) -> None:
     (image,) = await shop.studio.images(job.id)
     second = (await shop.studio.images(parent.id))[1]
     assert shop.storage.read(image.path) == shop.storage.read(second.path)
+
+
+async def test_upscale_waits_for_neither_a_full_engine_nor_its_members_other_jobs(
+    database: Database, tmp_path: Path
+) -> None:
+    async with open_workshop(database, tmp_path, max_requests=3) as shop:
+        parent = await shop.imagine()
+        (parent,) = await shop.until_told(parent.id)
+        shop.backend.hold()
+        drawing = await shop.submit(shop.order("a fox --repeat 4"))
+        await shop.until(lambda: running(shop, 3))
+        (upscale,) = await shop.submit(shop.press(JobAction.UPSCALE, parent, 1))
+        await shop.until_told(upscale.id)
+        shop.backend.release()
+        await shop.until_told(*(job.id for job in drawing))
 
 
 async def test_upscale_of_a_lost_picture_fails(shop: Workshop) -> None:
@@ -359,10 +374,10 @@ async def resting(shop: Workshop) -> bool:
 async def test_failing_database_is_survived(shop: Workshop) -> None:
     claim, failures = shop.studio.claim, [OSError("disk I/O error")]
 
-    async def claim_or_fail() -> Job | None:
+    async def claim_or_fail(action: JobAction | None = None) -> Job | None:
         if failures:
             raise failures.pop()
-        return await claim()
+        return await claim(action)
 
     shop.studio.claim = claim_or_fail  # type: ignore[method-assign]
     job = await shop.imagine()

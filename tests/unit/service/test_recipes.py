@@ -138,3 +138,9 @@ def test_area_keeps_the_ratio_within_the_rounding_and_never_exceeds_the_square(
     exact_height = native * (height / width) ** 0.5
     assert 0 <= exact_width - got_width < 8.001
     assert 0 <= exact_height - got_height < 8.001
+
+
+def test_excluding_words_without_guidance_is_refused() -> None:
+    """diffusers would ignore a negative prompt silently."""
+    with pytest.raises(InvalidParameter, match=r"--no.*guidance 1\b"):
+        recipes.text_to_image(parse("a fox --no snow --guidance 1"), model(), 7)
