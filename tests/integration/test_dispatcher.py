@@ -236,9 +236,13 @@ async def test_expired_drawing_is_stopped_and_told(shop: Workshop) -> None:
     job = await shop.imagine()
     await shop.until(lambda: running(shop, 1))
     shop.clock.advance(RESERVATION_TTL.total_seconds())
-    await shop.until(lambda: asked(shop, SAFETY_TICK_S))
-    shop.pauses.end(SAFETY_TICK_S)
-    (told,) = await shop.until_told(job.id)
+
+    async def ticked_and_told() -> bool:
+        shop.pauses.end(SAFETY_TICK_S)  # the loop may have been about to start another pause
+        return (await shop.row(job.id)).delivered_at is not None
+
+    await shop.until(ticked_and_told)
+    told = await shop.row(job.id)
     assert (told.state, told.charged) == (JobState.FAILED, 0)
     assert "too long" in shop.channel.closings[job.id][0]
     assert shop.backend.cancelled == [job.id]
@@ -263,6 +267,7 @@ async def test_upscale_waits_for_neither_a_full_engine_nor_its_members_other_job
     database: Database, tmp_path: Path
 ) -> None:
     async with open_workshop(database, tmp_path, max_requests=3) as shop:
+        shop.start()
         parent = await shop.imagine()
         (parent,) = await shop.until_told(parent.id)
         shop.backend.hold()
