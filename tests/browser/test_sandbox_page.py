@@ -294,6 +294,8 @@ async def test_narrow_page_keeps_everything_in_reach(page: Page, bot: ScriptedBo
 async def test_last_command_comes_back_with_arrow_up(page: Page, bot: ScriptedBot) -> None:
     await send(page, "/imagine a pear")
     await expect(message(page, "(Waiting to start)")).to_be_visible()
+    await expect(box(page)).to_have_value("")
+    await expect(box(page)).to_be_focused()
     await page.keyboard.press("ArrowUp")
     await expect(page.get_by_role("textbox", name="prompt, required")).to_have_value("a pear")
     await page.keyboard.press("Escape")
