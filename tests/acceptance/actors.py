@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from PIL import Image
@@ -130,6 +130,14 @@ class BotProcess:
             **{f"LIMNER_{name.upper()}": value for name, value in settings.items()},
         }
         self.process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """A test that fails leaves no process behind."""
+        if self.process is not None and self.process.returncode is None:
+            await self.kill()
 
     async def start(self, http: aiohttp.ClientSession) -> None:
         self.log = (self.data_dir.parent / "bot.log").open("ab")

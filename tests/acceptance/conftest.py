@@ -37,10 +37,10 @@ async def bot(
     sandbox_server: Sandbox, http: aiohttp.ClientSession, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[BotProcess]:
     """One bot for all tests that need none of their own. In the end its books balance and its requests were valid."""
-    process = BotProcess(sandbox_server, tmp_path_factory.mktemp("bot") / "data")
-    await process.start(http)
-    yield process
-    await process.kill(signal.SIGTERM)
+    async with BotProcess(sandbox_server, tmp_path_factory.mktemp("bot") / "data") as process:
+        await process.start(http)
+        yield process
+        await process.kill(signal.SIGTERM)
     assert process.process is not None and process.process.returncode == 0, process.log_text()
     await books_balance(process.data_dir)
     assert sandbox_server.violations == []

@@ -31,28 +31,32 @@ async def test_nothing_is_lost_or_doubled_by_kill_9(http: aiohttp.ClientSession,
     """Killed when the first job shows progress, and again when the first result is up (its row may not know yet)."""
     async with Sandbox(port=0, spec=spec(), token="sandbox") as server:
         ada, bea = Person(http, server.url, ADA), Person(http, server.url, BEA)
-        process = BotProcess(server, tmp_path / "data")
-        await process.start(http)
-        await ada.command("imagine", prompt="an old boat")
-        old = await ada.result("(fast)", text="old boat")
-        for person in (ada, bea):
-            for prompt in PROMPTS:
-                assert (await person.command("imagine", prompt=prompt))["state"] == "answered"
-        await ada.until(lambda messages: any("%)" in message["content"] for message in messages))
-        await process.kill()
-        await process.start(http)
-        await ada.until(results)
-        await process.kill()
-        await process.start(http)
-
-        expected = sorted(f"**{prompt}** - <@{person.user}> (fast)" for person in (ada, bea) for prompt in PROMPTS)
-        await ada.until(lambda messages: len(results(messages)) >= len(expected))
-        await ada.press(old, "U4")
-        await ada.result(f"Image #4 <@{ada.user}>", after=old["id"], text="old boat")
-        await ada.until(lambda messages: not unfinished(messages))
-        assert results(await ada.messages()) == expected
-        # Each balloon costs ceil(4 * 16 / 12) = 6, the boat 4; everybody starts with 100.
-        assert (await ada.credits(), await bea.credits()) == (78, 82)
-        await process.kill()
+        async with BotProcess(server, tmp_path / "data") as process:
+            await kill_twice(process, http, ada, bea)
         await books_balance(process.data_dir)
         assert server.violations == []
+
+
+async def kill_twice(process: BotProcess, http: aiohttp.ClientSession, ada: Person, bea: Person) -> None:
+    await process.start(http)
+    await ada.command("imagine", prompt="an old boat")
+    old = await ada.result("(fast)", text="old boat")
+    for person in (ada, bea):
+        for prompt in PROMPTS:
+            assert (await person.command("imagine", prompt=prompt))["state"] == "answered"
+    await ada.until(lambda messages: any("%)" in message["content"] for message in messages))
+    await process.kill()
+    await process.start(http)
+    await ada.until(results)
+    await process.kill()
+    await process.start(http)
+
+    expected = sorted(f"**{prompt}** - <@{person.user}> (fast)" for person in (ada, bea) for prompt in PROMPTS)
+    await ada.until(lambda messages: len(results(messages)) >= len(expected))
+    await ada.press(old, "U4")
+    await ada.result(f"Image #4 <@{ada.user}>", after=old["id"], text="old boat")
+    await ada.until(lambda messages: not unfinished(messages))
+    assert results(await ada.messages()) == expected
+    # Each balloon costs ceil(4 * 16 / 12) = 6, the boat 4; everybody starts with 100.
+    assert (await ada.credits(), await bea.credits()) == (78, 82)
+    await process.kill()
