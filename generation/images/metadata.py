@@ -1,7 +1,8 @@
 """What a PNG says about its own making. Pillow only.
 
 Two text chunks: `parameters` in the convention of AUTOMATIC1111 (which other tools read) and `limner`, JSON with the
-whole recipe and the digest of the weights (which is enough to draw the picture again).
+whole recipe and the digest of the weights (which is enough to draw the picture again). A model that lies in a folder of
+the operator's machine is named by its last part only: pictures travel, and a path tells a user name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import io
 import json
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from PIL import Image, PngImagePlugin
 
@@ -57,7 +59,7 @@ def parameters_text(metadata: PictureMetadata) -> str:
         "Seed": recipe.seeds()[metadata.index],
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": metadata.model_digest[:10],
-        "Model": recipe.model,
+        "Model": _public_name(recipe.model),
     }
     if recipe.strength is not None:
         settings["Denoising strength"] = recipe.strength
@@ -68,10 +70,19 @@ def parameters_text(metadata: PictureMetadata) -> str:
     return "\n".join(lines)
 
 
+def _public_name(model: str) -> str:
+    """A hub id ("owner/name") stays whole; of a path only its last part does."""
+    path = PurePath(model)
+    is_hub_id = (
+        len(path.parts) == 2 and not path.anchor and path.parts[0] not in ("..", "~") and path.suffix != ".safetensors"
+    )
+    return model if is_hub_id else path.name
+
+
 def _to_json(metadata: PictureMetadata) -> str:
     return json.dumps(
         {
-            "recipe": dataclasses.asdict(metadata.recipe),
+            "recipe": dataclasses.asdict(metadata.recipe) | {"model": _public_name(metadata.recipe.model)},
             "index": metadata.index,
             "model_digest": metadata.model_digest,
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 
@@ -108,6 +109,31 @@ def metadata() -> PictureMetadata:
         strength=0.75,
     )
     return PictureMetadata(recipe, 2, "abcdef0123456789")
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("/home/someone/models/fox.safetensors", "fox.safetensors"),
+        ("data/models/fox", "fox"),
+        ("models/fox.safetensors", "fox.safetensors"),
+        ("~/fox", "fox"),
+        ("someone/model-v1.5", "someone/model-v1.5"),
+        ("tiny", "tiny"),
+    ],
+)
+def test_picture_does_not_tell_where_the_model_lies(model: str, shown: str) -> None:
+    made = metadata()
+    made = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, model=model))
+
+    png = encode_png(Image.new("RGB", (8, 16)), made)
+
+    found = read_metadata(png)
+    assert found is not None
+    assert found.recipe.model == shown
+    with Image.open(io.BytesIO(png)) as picture:
+        assert f"Model: {shown}" in str(picture.info["parameters"])
+    assert shown == model or model.encode() not in png
 
 
 def test_metadata_comes_back_from_the_png() -> None:
