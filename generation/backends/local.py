@@ -196,6 +196,8 @@ class LocalBackend:
         self._engine.release(self._denoisers.pop(model))
 
     def _load_for(self, job: _Job) -> None:
+        if job.cancelled:  # the reader knows already; nobody waits for the model
+            return
         try:
             model = self._models.pin(job.recipe.model)
         except BaseException as error:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from generation.errors import OutOfMemory
 from generation.pipelines.model import LoadedModel
 
 
@@ -22,7 +23,7 @@ class _Entry:
 class ModelCache:
     """Loaded models by source. Thread-safe.
 
-    load: reads a model; raises UnknownModel. leave: called with a model that was pushed out.
+    load: reads a model; raises UnknownModel or OutOfMemory. leave: called with a model that was pushed out.
     budget_bytes: weights beyond it push out what isn't in use. A single model may be larger.
     """
 
@@ -47,12 +48,16 @@ class ModelCache:
             return entry.model
 
     def pin(self, source: str) -> LoadedModel:
-        """As `pin_loaded`, but loads the model first if need be. Raises UnknownModel."""
+        """As `pin_loaded`, but loads the model first if need be. Raises UnknownModel, OutOfMemory.
+
+        How large a model is shows only once it is loaded. The old ones leave after that, or at once if it finds no
+        room.
+        """
         with self._loading:
             found = self.pin_loaded(source)
             if found is not None:
                 return found
-            model = self._load(source)
+            model = self._load_somehow(source)
             with self._lock:
                 self._entries[source] = _Entry(model, pins=1)
                 gone = self._make_room()
@@ -75,6 +80,22 @@ class ModelCache:
             self._entries.clear()
         for old in gone:
             self._leave(old)
+
+    def _load_somehow(self, source: str) -> LoadedModel:
+        try:
+            return self._load(source)
+        except OutOfMemory:
+            if not self._release_idle():
+                raise
+        return self._load(source)
+
+    def _release_idle(self) -> bool:
+        """Let go of every model that isn't in use. Keeps no reference, so that their memory is free on return."""
+        with self._lock:
+            idle = [self._entries.pop(source).model for source, entry in list(self._entries.items()) if not entry.pins]
+        for model in idle:
+            self._leave(model)
+        return bool(idle)
 
     def _make_room(self) -> list[LoadedModel]:
         gone: list[LoadedModel] = []

@@ -18,7 +18,7 @@ import transformers
 from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
 
 from generation.backend import ModelInfo
-from generation.errors import UnknownModel
+from generation.errors import GenerationError, OutOfMemory, UnknownModel
 from generation.pipelines.model import LoadedModel
 from generation.pipelines.registry import architecture_of, schedulers_for, tasks_of
 
@@ -63,13 +63,22 @@ def resolve(source: str, data_dir: Path) -> Path:
 
 
 def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
-    """Read the checkpoint and move it to the device; seconds to minutes. Raises UnknownModel."""
+    """Read the checkpoint and move it to the device; seconds to minutes. Raises UnknownModel, OutOfMemory."""
     path = resolve(source, data_dir)
-    _hush_libraries()
     try:
-        pipeline = _read_file(path) if path.is_file() else _read_folder(path)
-    except (OSError, ValueError, TypeError, AttributeError, ImportError, KeyError) as error:
+        return _load(source, path, data_dir, device)
+    except GenerationError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise OutOfMemory(f"The model {source} needs more memory than the device has free.") from error
+    except Exception as error:
+        # Four libraries read the files, and each has errors of its own for a damaged one.
         raise UnknownModel(f"The model {source} can't be loaded: {error}") from error
+
+
+def _load(source: str, path: Path, data_dir: Path, device: torch.device) -> LoadedModel:
+    _hush_libraries()
+    pipeline = _read_file(path) if path.is_file() else _read_folder(path)
     architecture = architecture_of(type(pipeline).__name__)
     pipeline.to(device=device, dtype=choose_dtype(device, architecture.tasks))
     # Pipelines of XL would flip the shared autoencoder to float32 and back within a call, under everybody's feet. With
@@ -182,7 +191,7 @@ def digest_of(path: Path, data_dir: Path) -> str:
     files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
     stamps = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     store = data_dir / "models" / "digests.json"
-    known: dict[str, Any] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    known = _known_digests(store)
     entry = known.get(str(path.resolve()))
     if entry is not None and entry["stamps"] == stamps:
         return str(entry["digest"])
@@ -198,3 +207,14 @@ def digest_of(path: Path, data_dir: Path) -> str:
     temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
     temporary.replace(store)
     return digest.hexdigest()
+
+
+def _known_digests(store: Path) -> dict[str, Any]:
+    try:
+        known: dict[str, Any] = json.loads(store.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:  # a crash of the machine may leave it empty; nothing in it can't be found out again
+        log.warning("%s can't be read and is made anew", store)
+        return {}
+    return known

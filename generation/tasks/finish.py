@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
+from generation.errors import GenerationError
 from generation.events import GeneratedImage
 from generation.images.latents import decode
 from generation.images.masks import paste_outside
@@ -18,6 +19,7 @@ def finish(drawing: Drawing, latents: torch.Tensor) -> tuple[GeneratedImage, ...
     """The finished pictures of `latents` [num_images, c, h, w], in order.
 
     One picture is decoded at a time: the autoencoder's activations at full size are the largest tensors of all.
+    Raises GenerationError when the model overflowed: half precision can, and would be paid for as a black picture.
     """
     with torch.no_grad():  # grad mode belongs to the thread, and this is not the engine's
         return tuple(_finish_one(drawing, latents[i : i + 1], i) for i in range(len(latents)))
@@ -25,7 +27,12 @@ def finish(drawing: Drawing, latents: torch.Tensor) -> tuple[GeneratedImage, ...
 
 def _finish_one(drawing: Drawing, latents: torch.Tensor, index: int) -> GeneratedImage:
     recipe, model = drawing.recipe, drawing.model
-    pixels, flagged = withhold_unsafe(drawing.shell, decode(model.vae, latents))
+    decoded = decode(model.vae, latents)
+    if not decoded.isfinite().all():
+        raise GenerationError(
+            "The model's result is no picture (it overflowed). Try another seed; if it stays, tell the server's admin."
+        )
+    pixels, flagged = withhold_unsafe(drawing.shell, decoded)
     picture = _to_picture(pixels[0], blackened=flagged[0])
     if recipe.task is Task.INPAINT and not flagged[0]:
         picture = paste_outside(drawing.inputs["image"], picture, drawing.inputs["mask_image"])

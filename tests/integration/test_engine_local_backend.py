@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import threading
 from collections.abc import Callable
@@ -68,6 +69,7 @@ async def test_pictures_tell_how_they_were_made(
     local_backend: LocalBackend, make_recipe: Callable[..., Recipe]
 ) -> None:
     recipe = make_recipe(prompt="käse, 雪", negative_prompt="blue")
+    named = dataclasses.replace(recipe, model=Path(recipe.model).name)
     info = await local_backend.load(recipe.model)
 
     finished = (await collect(local_backend, "a", recipe))[-1]
@@ -75,7 +77,7 @@ async def test_pictures_tell_how_they_were_made(
     assert isinstance(finished, Finished)
     metadata = read_metadata(finished.images[1].png)
     assert metadata is not None
-    assert (metadata.recipe, metadata.index, metadata.model_digest) == (recipe, 1, info.digest)
+    assert (metadata.recipe, metadata.index, metadata.model_digest) == (named, 1, info.digest)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +195,35 @@ async def test_a_request_for_a_loaded_model_does_not_wait_for_another_model_to_l
     read.set()
     with pytest.raises(UnknownModel, match="nothing there"):
         await loading
+
+
+async def test_model_that_nobody_waits_for_any_more_is_not_loaded(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = threading.Event()
+    asked: list[str] = []
+
+    def slow_disk(path: Path, **_: Any) -> Any:
+        asked.append(Path(path).name)
+        read.wait()
+        raise OSError("nothing there")
+
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", slow_disk)
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+    loading = asyncio.create_task(local_backend.load(str(tmp_path / "first")))
+    await asyncio.sleep(0)  # `load` comes first
+    stream = local_backend.submit("a", make_recipe(model=str(tmp_path / "second")), Lane.FAST)
+
+    assert local_backend.cancel("a")
+    read.set()
+
+    with pytest.raises(UnknownModel):
+        await loading
+    assert [type(event) for event in [event async for event in stream]] == [Failed]
+    with pytest.raises(UnknownModel):
+        await local_backend.load(str(tmp_path / "third"))
+    assert asked == ["first", "third"]
 
 
 async def test_threads_end_with_the_backend(data_dir: Path, make_recipe: Callable[..., Recipe]) -> None:

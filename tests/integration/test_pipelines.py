@@ -13,7 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from generation.errors import InvalidRecipe, UnknownModel
+from generation.errors import GenerationError, InvalidRecipe, OutOfMemory, UnknownModel
 from generation.images.latents import decode, encode
 from generation.images.preview import render_preview
 from generation.pipelines.cache import ModelCache
@@ -78,6 +78,35 @@ def test_load_refuses_wrong_hints(load_model: Callable[[Path], Any], folder: Pat
     (folder / "limner.json").write_text(hints if hints != "[]" else '{"default_steps": []}')
 
     with pytest.raises(UnknownModel, match=r"limner\.json"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"])
+def test_load_refuses_a_broken_download(load_model: Callable[[Path], Any], folder: Path, part: str) -> None:
+    weights = folder / f"{part}.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+    with pytest.raises(UnknownModel, match="can't be loaded"):
+        load_model(folder)
+
+
+def test_load_refuses_a_text_encoder_of_another_size(load_model: Callable[[Path], Any], folder: Path) -> None:
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"intermediate_size": 128}))
+
+    with pytest.raises(UnknownModel, match="can't be loaded"):
+        load_model(folder)
+
+
+def test_load_says_when_the_device_is_too_small(
+    load_model: Callable[[Path], Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(StableDiffusionPipeline, "to", no_room)
+
+    with pytest.raises(OutOfMemory):
         load_model(folder)
 
 
@@ -158,6 +187,14 @@ def test_prompts_are_encoded_once(load_model: Callable[[Path], Any], random_fold
     assert first is again
 
 
+def test_damaged_digests_are_made_anew(folder: Path, data_dir: Path) -> None:
+    digest = digest_of(folder, data_dir)
+    (data_dir / "models" / "digests.json").write_text("")
+
+    assert digest_of(folder, data_dir) == digest
+    assert json.loads((data_dir / "models" / "digests.json").read_text())
+
+
 class Weights:
     """Stands for a loaded model where only its size counts."""
 
@@ -232,6 +269,42 @@ def test_preview_shows_the_colours_of_the_picture(load_model: Callable[[Path], A
     assert red > 150
     assert green < 110
     assert blue < 110
+
+
+def test_cache_lets_idle_models_go_when_a_new_one_finds_no_room() -> None:
+    gone: list[Any] = []
+
+    def load(source: str) -> Any:
+        if source == "large" and not gone:
+            raise OutOfMemory("no room")
+        return Weights(1)
+
+    cache = ModelCache(load, gone.append, budget_bytes=10)
+    in_use = cache.pin("in use")
+    idle = cache.pin("idle")
+    cache.unpin("idle")
+
+    cache.pin("large")
+
+    assert gone == [idle]
+    assert cache.pin_loaded("in use") is in_use
+
+
+def test_cache_with_nothing_to_let_go_says_that_there_is_no_room() -> None:
+    def load(source: str) -> Any:
+        raise OutOfMemory("no room")
+
+    with pytest.raises(OutOfMemory):
+        ModelCache(load, lambda model: None, budget_bytes=10).pin("large")
+
+
+def test_overflown_picture_is_an_error_and_not_a_black_one(
+    load_model: Callable[[Path], Any], random_folder: Path, make_recipe: Callable[..., Recipe], data_dir: Path
+) -> None:
+    drawing = Drawing(load_model(random_folder), make_recipe(), data_dir)
+
+    with pytest.raises(GenerationError, match="overflowed"):
+        finish(drawing, torch.full((2, 4, 8, 8), float("nan")))
 
 
 class Checker(torch.nn.Module):
