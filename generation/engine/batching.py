@@ -57,7 +57,8 @@ FAMILIES: dict[str, Family] = {
 class Denoiser:
     """A module whose calls the engine intercepts. `forward` is the module's own, unpatched method.
 
-    family: None means that its calls are never merged.
+    family: None means that its calls are never merged. most_rows: by signature, what one forward may carry; only what
+    once ran out of memory has an entry.
     """
 
     def __init__(self, module: torch.nn.Module, family: Family | None) -> None:
@@ -66,6 +67,7 @@ class Denoiser:
         self.forward: Callable[..., Any] = module.forward
         self.family = family
         self.parameters = inspect.signature(self.forward)
+        self.most_rows: dict[Hashable, int] = {}
 
 
 class ForwardCall:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -135,16 +136,19 @@ class Engine:
             self._collect(request, fiber)
 
     def _choose(self) -> list[tuple[Request, ForwardCall]]:
-        """The first request by lane and age, with everything that can ride along, in the same order."""
+        """The first request by lane and age, with everything that can and may ride along, in the same order."""
         parked = sorted(self._running.items(), key=lambda item: item[0].rank)
         if not parked:
             return []
         first = parked[0][1].call
-        return [
-            (request, fiber.call)
-            for request, fiber in parked
-            if fiber.call is first or (first.signature is not None and fiber.call.signature == first.signature)
-        ]
+        room = first.denoiser.most_rows.get(first.signature, sys.maxsize) - first.rows
+        group = [(parked[0][0], first)]
+        for request, fiber in parked[1:]:
+            call: ForwardCall = fiber.call
+            if first.signature is not None and call.signature == first.signature and call.rows <= room:
+                room -= call.rows
+                group.append((request, call))
+        return group
 
     def _forward(self, group: Sequence[tuple[Request, ForwardCall]]) -> None:
         """Run the group as one; if that fails, run its calls one by one, so that only the guilty one gets the error."""
@@ -172,6 +176,9 @@ class Engine:
             return
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
+            # Failing at every step again would cost more than merging gains.
+            first = group[0][1]
+            first.denoiser.most_rows[first.signature] = sum(call.rows for _, call in group) // 2
         for member in group:
             self._forward([member])
 

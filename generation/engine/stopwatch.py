@@ -12,10 +12,12 @@ class Stopwatch:
 
     def __init__(self, module: torch.nn.Module) -> None:
         device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+        self._device = device
         self._events: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
         if device.type == "cuda":
             self._events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-            self._events[0].record()
+            # Without a stream it would be the first device's, whichever draws.
+            self._events[0].record(torch.cuda.current_stream(device))
         self._begin = time.perf_counter()
         self._end = self._begin
 
@@ -23,7 +25,7 @@ class Stopwatch:
         """Mark the end of the stretch."""
         self._end = time.perf_counter()
         if self._events:
-            self._events[1].record()
+            self._events[1].record(torch.cuda.current_stream(self._device))
 
     def seconds(self) -> float:
         """Device time on CUDA, wall time elsewhere."""

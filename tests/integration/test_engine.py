@@ -276,6 +276,27 @@ def test_merged_forward_that_only_fails_merged_is_retried_split(engine: Engine, 
         story.assert_finished()
 
 
+def test_forward_that_ran_out_of_memory_is_never_tried_as_large_again(
+    engine: Engine, module: UNet2DConditionModel
+) -> None:
+    failed: list[int] = []
+
+    def fail_when_large(sample: torch.Tensor) -> None:
+        if len(sample) > 4:
+            failed.append(len(sample))
+            raise torch.OutOfMemoryError("too many rows")
+
+    module.fails = fail_when_large
+    stories = [Story(module, rows=2, value=i, arrival=i, steps=5) for i in range(4)]
+
+    run(engine, *stories)
+
+    assert failed == [8]
+    assert max(module.log) == 4  # merged still, as far as there is room
+    for story in stories:
+        story.assert_finished()
+
+
 def test_error_outside_the_denoiser_hits_only_its_own_request(engine: Engine, module: UNet2DConditionModel) -> None:
     def fail() -> None:
         raise ValueError("bad prompt")
