@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from sandbox.clock import Clock
-from sandbox.dispatch import PRIVILEGED_INTENTS, event_for
+from sandbox.dispatch import PRESENCES_INTENT, PRIVILEGED_INTENTS, event_for
 from sandbox.errors import Json
 from sandbox.state import State
 from sandbox.world import BOT_ID, GUILD_ID
@@ -236,7 +236,8 @@ class Gateway:
         }
         session.dispatch("READY", ready | ({"shard": session.shard} if session.shard else {}))
         if session.intents & 1:
-            session.dispatch("GUILD_CREATE", self._state.world.guild_create())
+            everyone = bool(session.intents & PRESENCES_INTENT)
+            session.dispatch("GUILD_CREATE", self._state.world.guild_create(everyone=everyone))
         return 0, ""
 
     def _resume(self, connection: Connection, body: Json) -> tuple[int, str]:

@@ -25,6 +25,8 @@ from sandbox.world import DM, Permission
 
 # A page that doesn't read is cut off; it reconnects and asks for what it missed.
 MAX_BACKLOG = 1000
+# Ten years. Python's JSON also knows Infinity and NaN, after which nothing here could tell the time any more.
+MAX_ADVANCE_S = 10 * 365 * 24 * 3600
 MESSAGE_KINDS = ("message_create", "message_update")
 REACTION_KINDS = ("reaction_add", "reaction_remove")
 
@@ -162,8 +164,8 @@ class Human:
         """Move the sandbox's time forward by `advance` seconds."""
         form, _ = await read_form(request)
         seconds = field(form, "advance", float)
-        if seconds < 0:
-            raise Refused(400, "time only moves forward")
+        if not 0 <= seconds <= MAX_ADVANCE_S:
+            raise Refused(400, f"time only moves forward, at most {MAX_ADVANCE_S} s at once")
         self._state.clock.advance(seconds)
         return 200, {"now": self._state.clock.now()}
 

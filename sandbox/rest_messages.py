@@ -98,14 +98,18 @@ class MessageRoutes:
         return Answer(self._json(self._state.public_message(channel.id, call.params["message_id"])))
 
     def history(self, call: Call) -> Answer:
-        """GET messages, newest first whatever was asked; `around`, `before` and `after` exclude each other."""
-        channel = self._channel(call, Permission.READ_MESSAGE_HISTORY)
+        """GET messages, newest first whatever was asked; `around`, `before` and `after` exclude each other.
+
+        Without Read Message History there are none, and no error: a bot can't tell that from an empty channel.
+        """
+        channel = self._channel(call)
         limit = _limit(call)
         marks = {key: _snowflake(call, key) for key in ("around", "before", "after") if key in call.query}
         if len(marks) > 1:
             detail = "around, before and after are mutually exclusive."
             raise invalid_form([Problem("history", (), detail, "INVALID_QUERY")])
-        messages = self._state.messages_of(channel.id)
+        readable = channel.type == DM or self._may(channel, Permission.READ_MESSAGE_HISTORY)
+        messages = self._state.messages_of(channel.id) if readable else []
         if "after" in marks:
             messages = [message for message in messages if int(message.id) > marks["after"]][:limit]
         elif "around" in marks:
@@ -148,14 +152,17 @@ class MessageRoutes:
     def _channel(self, call: Call, *needed: Permission) -> Channel:
         channel = self._state.channel(call.params["channel_id"])
         if channel.type != DM:
-            if not self._state.world.permissions(BOT_ID, channel) & Permission.VIEW_CHANNEL:
+            if not self._may(channel, Permission.VIEW_CHANNEL):
                 raise missing_access()
             for permission in needed:
                 self._need(channel, permission)
         return channel
 
+    def _may(self, channel: Channel, permission: Permission) -> bool:
+        return bool(self._state.world.permissions(BOT_ID, channel) & permission)
+
     def _need(self, channel: Channel, permission: Permission) -> None:
-        if not self._state.world.permissions(BOT_ID, channel) & permission:
+        if not self._may(channel, permission):
             raise missing_permissions()
 
     def _may_attach(self, channel: Channel, call: Call) -> None:

@@ -30,7 +30,10 @@ from sandbox.uploads import MAX_REQUEST_BYTES
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGE = Path(__file__).parent / "page"
-CONTENT_POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; object-src 'none'"
+CONTENT_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -234,14 +234,18 @@ class World:
             "premium_progress_bar_enabled": False,
         }
 
-    def guild_create(self) -> Json:
-        """The GUILD_CREATE payload: the guild with channels and members."""
+    def guild_create(self, *, everyone: bool) -> Json:
+        """The GUILD_CREATE payload: the guild with its channels, and of its members only the bot unless `everyone`.
+
+        Without the presences intent Discord sends nobody else (API page "Guild Create Extra Fields").
+        """
+        sent = self.users if everyone else [BOT_ID]
         return self.guild_json() | {
             "joined_at": JOINED_AT,
             "large": False,
             "unavailable": False,
             "member_count": len(self.users),
-            "members": [self.member(user_id) for user_id in self.users],
+            "members": [self.member(user_id) for user_id in sent],
             "channels": [self.channel_json(channel) for channel in self.guild_channels()],
             "threads": [],
             "voice_states": [],

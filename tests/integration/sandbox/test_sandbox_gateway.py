@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sandbox.world import GUILD_ID
+from sandbox.world import BOT_ID, GUILD_ID
 from tests.integration.sandbox.wire import GUILDS, MESSAGE_CONTENT, MESSAGES, Gateway, Raw, StandingTime
 
 
@@ -24,7 +24,9 @@ async def test_frames_are_one_zlib_stream_when_asked_and_text_otherwise(
     async with Gateway(raw, query=query) as gateway:
         assert gateway.hello == {"op": 10, "s": None, "t": None, "d": {"heartbeat_interval": 20000}}
         guild = await gateway.event("GUILD_CREATE")
-        assert guild["id"] == GUILD_ID and len(guild["members"]) == 4
+        assert guild["id"] == GUILD_ID and guild["member_count"] == 4
+        # Without the presences intent a bot knows nobody but itself.
+        assert [member["user"]["id"] for member in guild["members"]] == [BOT_ID]
         await gateway.send(1, gateway.sequence)
         assert (await gateway.receive())["op"] == 11
     assert set(gateway.frames) == {frame}

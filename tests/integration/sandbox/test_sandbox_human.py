@@ -56,6 +56,8 @@ async def test_other_origins_are_kept_out(raw: Raw, headers: dict[str, str]) -> 
         ("permissions", {"channel": ART_ID, "deny": ["fly"]}, 400),
         ("permissions", {"channel": ART_ID, "deny": []}, 200),
         ("clock", {"advance": -1}, 400),
+        ("clock", {"advance": float("inf")}, 400),
+        ("clock", {"advance": float("nan")}, 400),
         ("clock", {"advance": 1}, 200),
     ],
 )

@@ -102,6 +102,19 @@ async def test_what_is_not_there_has_discords_code(raw: Raw, path: str, code: in
     assert raw.server.violations == []
 
 
+async def test_history_that_may_not_be_read_is_empty(raw: Raw) -> None:
+    _, message, _ = await raw.call("POST", MESSAGES, {"content": "x"})
+    await raw.human("POST", "permissions", {"channel": ART_ID, "deny": ["read_message_history"]})
+    assert (await raw.call("GET", MESSAGES))[:2] == (200, [])
+    status, body, _ = await raw.call("GET", f"{MESSAGES}/{message['id']}")
+    assert (status, body["code"]) == (403, 50013)
+
+
+async def test_page_can_not_be_framed(raw: Raw) -> None:
+    async with raw.session.get(f"{raw.server.url}/") as response:
+        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+
+
 async def test_bucket_counts_down_refuses_and_opens_again(raw: Raw, standing: StandingTime) -> None:
     left = []
     for number in range(5):
