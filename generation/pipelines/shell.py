@@ -18,7 +18,7 @@ def make_shell(pipeline: Any, scheduler: str | None) -> Any:
     shell = copy.copy(pipeline)
     own = pipeline.scheduler
     shell.scheduler = copy.deepcopy(own) if scheduler is None else make_scheduler(scheduler, own.config)
-    _keep_timesteps_on_cpu(shell.scheduler)
+    _patch_timesteps(shell.scheduler)
     shell.set_progress_bar_config(disable=True)
     # At the end of a call this would reset the modules' hooks under everybody else's feet.
     shell.maybe_free_model_hooks = _leave_hooks_alone
@@ -29,15 +29,23 @@ def _leave_hooks_alone() -> None:
     return None
 
 
-def _keep_timesteps_on_cpu(scheduler: Any) -> None:
-    """DDIM, PNDM and others index CPU tables by timestep: on CUDA that would wait for the whole queue at each step."""
+def _patch_timesteps(scheduler: Any) -> None:
+    """Keep timesteps on the CPU, and say where they begin.
+
+    DDIM, PNDM and others index CPU tables by timestep: on CUDA that would wait for the whole queue at each step. And
+    text-to-image of Stable Diffusion 1 and 2 lets the scheduler look its first step up by timestep, which fails where
+    two steps share one (many steps with Karras's sigmas). Pipelines that begin further on say so themselves, later.
+    """
     original = scheduler.set_timesteps
 
     @functools.wraps(original)  # pipelines look at the signature
     def set_timesteps(*args: Any, **kwargs: Any) -> Any:
         if "device" in kwargs:
             kwargs["device"] = "cpu"
-        return original(*args, **kwargs)
+        result = original(*args, **kwargs)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)
+        return result
 
     scheduler.set_timesteps = set_timesteps
 
