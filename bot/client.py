@@ -77,6 +77,8 @@ class Limner(discord.Client):
             allowed_installs=app_commands.AppInstallationType(guild=True, user=False),
         )
         register(self.tree)
+        self._parse_interaction = self._connection.parsers["INTERACTION_CREATE"]
+        self._connection.parsers["INTERACTION_CREATE"] = self._receive_interaction
         self.crash: Exception | None = None
         self._work: asyncio.Task[None] | None = None
 
@@ -96,6 +98,18 @@ class Limner(discord.Client):
             log.critical("the dispatcher stopped; shutting down")
             self.crash = error
             await self.close()
+
+    def _receive_interaction(self, data: Any) -> None:
+        """discord.py knows the channel only from `channel`, which may be absent; `channel_id` says the same.
+
+        An interaction that can't be read is dropped and logged: an exception here would end the whole client.
+        """
+        if "channel" not in data and data.get("channel_id") is not None:
+            data["channel"] = {"id": data["channel_id"]}
+        try:
+            self._parse_interaction(data)
+        except Exception:
+            log.exception("interaction %s can't be read and stays without an answer", data.get("id"))
 
     async def on_ready(self) -> None:
         log.info("ready as %s in %d guild(s)", self.user, len(self.guilds))

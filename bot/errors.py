@@ -35,7 +35,7 @@ class NotServed(FrontError):
     title = "Not available here"
 
 
-class NotAdmin(FrontError):
+class NotAdmin(FrontError, app_commands.CheckFailure):
     """Only Limner's admins can use this command: in a served server, members with Manage Server or the admin role."""
 
     title = "Admins only"

@@ -90,8 +90,9 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> None
         try:
             message_id = await _post_waiting(interaction, ticket)
         except (discord.HTTPException, OSError) as error:
-            log.warning("job %s: its waiting message could not be posted: %s", ticket.job.id, error)
-            await studio.abandon(ticket.job.id, "its waiting message could not be posted")
+            # Discord may have posted it all the same; whether it did decides between going on and giving up uncharged.
+            log.warning("job %s: its waiting message may not be up: %s", ticket.job.id, error)
+            interaction.client.dispatcher.adopt(ticket.job)
             continue
         await studio.set_message(ticket.job.id, message_id)
         interaction.client.dispatcher.wake()

@@ -24,14 +24,9 @@ class AdminGroup(app_commands.Group):
     async def interaction_check(self, interaction: discord.Interaction[discord.Client]) -> bool:
         if not is_admin(interaction):  # type: ignore[arg-type]
             if interaction.type is discord.InteractionType.application_command:
-                raise _Refused
+                raise NotAdmin
             return False
         return True
-
-
-class _Refused(app_commands.CheckFailure):
-    def __str__(self) -> str:
-        return NotAdmin.__doc__ or ""
 
 
 class Credits(AdminGroup, name="credits", description="Grant and look up credits"):
@@ -82,6 +77,8 @@ class Models(AdminGroup, name="models", description="The models that draw"):
     async def complete_model(
         self, interaction: discord.Interaction[Limner], current: str
     ) -> list[app_commands.Choice[str]]:
+        if not is_admin(interaction):
+            return []
         models = await interaction.client.catalogue.list()
         keys = [model.key for model in models if current.casefold() in model.key.casefold()]
         return [app_commands.Choice(name=key[:100], value=key) for key in keys[:MAX_CHOICES] if len(key) <= 100]

@@ -14,7 +14,7 @@ import discord
 from discord.ui import Button, DynamicItem, Item, View
 
 from bot.access import require_served
-from bot.components.custom_id import ButtonId, decode
+from bot.components.custom_id import ButtonId, decode, template
 from bot.delivery.cancellation import cancel_job
 from bot.errors import answer
 from bot.intake import accept, order_from
@@ -22,11 +22,6 @@ from bot.service.actions import JobAction
 
 if TYPE_CHECKING:
     from bot.client import Limner
-
-
-def template(action: str) -> str:
-    """The pattern that discord.py matches a pressed custom_id against; `decode` checks the rest."""
-    return rf"job:{action}:[^:]+:\d+"
 
 
 class JobButton(DynamicItem[Button[View]], template=r"(?!)"):

@@ -19,6 +19,12 @@ _JOB_ID: Final = r"[1-9][0-9]{0,19}-(?:0|[1-9][0-9]{0,2})"
 TEMPLATE: Final = rf"job:(?P<action>{'|'.join(ACTIONS)}):(?P<job_id>{_JOB_ID}):(?P<index>[0-{MAX_INDEX}])"
 
 
+def template(action: str) -> str:
+    """The pattern of the custom_ids of one action: exactly those that `decode` reads."""
+    index = f"[1-{MAX_INDEX}]" if action in PICTURE_ACTIONS else "0"
+    return f"job:{action}:{_JOB_ID}:{index}"
+
+
 @dataclass(frozen=True, slots=True)
 class ButtonId:
     """One button of one job. Raises ValueError when the parts don't belong together."""

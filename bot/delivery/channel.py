@@ -18,7 +18,7 @@ import discord
 
 from bot.components.views import awaits, grid_view, identifies, image_view
 from bot.delivery.files import picture_file
-from bot.delivery.progress import ProgressEdits
+from bot.delivery.progress import ProgressEdits, RateLimited
 from bot.delivery.render import JobText, cancelled, failed, in_progress, result
 from bot.service.actions import JobAction
 from bot.service.errors import Undeliverable
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNKNOWN_MESSAGE = 10008
+TOO_MANY_REQUESTS = 429
+DEFAULT_RETRY_AFTER_S = 5.0
 PREVIEW_NAME = "preview.webp"
 # Between a waiting message and its result at most this many messages are searched after a restart.
 SEARCHED_MESSAGES = 500
@@ -77,7 +79,10 @@ class ChannelDelivery:
         await self._stop_progress(job)
         account = await self._studio.account(job.member_id)
         text = result(job_text(job), available=account.available, charged=job.charged or 0)
-        file = await asyncio.to_thread(self._file, job, images)
+        try:
+            file = await asyncio.to_thread(self._file, job, images)
+        except ValueError as error:
+            raise Undeliverable(str(error)) from error
         view = image_view(job.id) if job.action == JobAction.UPSCALE else grid_view(job.id, len(images))
         message = await self._send(job, text, file=file, view=view, reference=await self._parent(job))
         await self._remove_waiting(job)
@@ -101,13 +106,27 @@ class ChannelDelivery:
             if error.code != UNKNOWN_MESSAGE:
                 raise Undeliverable(str(error)) from error
             await self._send(job, text)
-        except discord.Forbidden as error:
+        except discord.HTTPException as error:
+            _raise_if_temporary(error)
             raise Undeliverable(str(error)) from error
+
+    async def gave_up(self, job: Job) -> None:
+        """Say on the waiting message that the result can't be posted, so that it doesn't show progress for ever."""
+        if job.message_id is None:
+            return
+        reason = (
+            "The result can't be posted here, nor sent to you directly. Ask an admin to check the bot's permissions."
+        )
+        text = failed(job_text(job), reason=reason, refunded=job.price)
+        try:
+            await self._message(job, job.message_id).edit(content=text, view=None, attachments=[])
+        except (discord.HTTPException, OSError) as error:
+            log.info("job %s: nor can its waiting message be edited: %s", job.id, error)
 
     async def find_result(self, job: Job) -> int | None:
         """The job's result if it is already in the channel: a kill may have come after the post."""
         async for message in self._since(job):
-            if message.author == self._client.user and identifies(message, job.id):
+            if identifies(message, job.id):
                 if job.message_id is not None:
                     await self._remove_waiting(job)
                 return message.id
@@ -116,7 +135,7 @@ class ChannelDelivery:
     async def find_waiting(self, job: Job) -> int | None:
         """The job's waiting message: in the channel, or, where that can't be read, as the answer to its interaction."""
         async for message in self._since(job):
-            if message.author == self._client.user and awaits(message, job.id):
+            if awaits(message, job.id):
                 return message.id
         hook = self._hook(job)
         if hook is None:
@@ -161,16 +180,22 @@ class ChannelDelivery:
             return await channel.send(text, nonce=job.id, **given)
         except (discord.NotFound, discord.Forbidden) as gone:
             log.warning("job %s: its channel refuses (%s); trying a direct message", job.id, gone)
+            # Buttons need a channel that the bot serves, and an answer a message to point to.
             given.pop("reference", None)
+            given.pop("view", None)
             if file is not None:
                 file.reset(seek=True)
             return await self._send_directly(job, text, given)
+        except discord.HTTPException as error:
+            _raise_if_temporary(error)
+            raise Undeliverable(f"Discord refuses the message: {error}") from error
 
     async def _send_directly(self, job: Job, text: str, parts: dict[str, Any]) -> discord.Message:
         try:
             member = await self._client.fetch_user(job.member_id)
             return await member.send(text, nonce=job.id, **parts)
-        except (discord.NotFound, discord.Forbidden) as error:
+        except discord.HTTPException as error:
+            _raise_if_temporary(error)
             raise Undeliverable(f"neither the channel nor the member takes the message: {error}") from error
 
     def _file(self, job: Job, images: Sequence[Image]) -> discord.File:
@@ -218,15 +243,29 @@ class ChannelDelivery:
         if job is None or job.message_id is None:
             return
         message = self._message(job, job.message_id)
-        if preview is None:
-            await message.edit(content=content)
-        else:
-            await message.edit(content=content, attachments=[_preview_file(preview)])
+        try:
+            if preview is None:
+                await message.edit(content=content)
+            else:
+                await message.edit(content=content, attachments=[_preview_file(preview)])
+        except discord.HTTPException as error:
+            # Too many requests, or trouble on the other side: later edits may pass. Anything else is final.
+            if error.status != TOO_MANY_REQUESTS and error.status < 500:
+                raise
+            raise RateLimited(_retry_after_s(error)) from error
+
+
+def _retry_after_s(error: discord.HTTPException) -> float:
+    """What the answer asks for, else a pause that is long for progress and short for an outage."""
+    try:
+        return float(error.response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        return DEFAULT_RETRY_AFTER_S
 
 
 def _raise_if_temporary(error: discord.HTTPException) -> None:
-    """Raise what may succeed later; a refusal (4xx) stays one."""
-    if error.status >= 500:
+    """Raise what may succeed later; a refusal stays one."""
+    if error.status >= 500 or error.status in (408, 429):
         raise error
 
 

@@ -83,9 +83,7 @@ class Catalogue:
         try:
             info = await self._backend.load(source)
         except GenerationError as error:
-            raise ModelUnavailable(
-                f"The model {source} can't be loaded: {error} `/admin models list` shows the models that can be."
-            ) from error
+            raise ModelUnavailable(f"{error} `/admin models list` shows the models that can be loaded.") from error
         async with self._database.write() as session:
             models = await catalogue.all(session)
             known = next((model for model in models if model.source == source), None)

@@ -38,6 +38,10 @@ class Delivery(Protocol):
         """Tell how a FAILED or CANCELLED job ended and what was refunded. Raises Undeliverable."""
         ...
 
+    async def gave_up(self, job: Job) -> None:
+        """Say on the waiting message, if that still works, that the result can't be posted. Never raises."""
+        ...
+
     async def find_result(self, job: Job) -> int | None:
         """The message id of the job's result if it was posted already."""
         ...
@@ -78,6 +82,7 @@ class Courier:
             except Undeliverable as error:
                 log.warning("job %s can't be delivered: %s", job.id, error)
                 await self._studio.undeliverable(current)
+                await self._delivery.gave_up(current)
 
         await self._persist(job, attempt)
 

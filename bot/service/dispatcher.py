@@ -49,6 +49,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._cycling = asyncio.Lock()
         self._closing = False
+        self._crash: EngineStopped | None = None
         self._expiry_due = True
         self._claiming = False
         self._cancelled_while_claiming: set[str] = set()
@@ -71,9 +72,14 @@ class Dispatcher:
         self.wake()
 
     async def run(self) -> None:
-        """Claim and start jobs until `aclose`. Survives whatever a job or the database does, and logs it."""
+        """Claim and start jobs until `aclose`. Survives whatever a job or the database does, and logs it.
+
+        Raises EngineStopped when the engine ended by itself: nothing can be drawn until the process is started again.
+        """
         while not self._closing:
             self._wake.clear()
+            if self._crash is not None:
+                raise self._crash
             try:
                 async with self._cycling:
                     await self._cycle()
@@ -84,6 +90,10 @@ class Dispatcher:
     def wake(self) -> None:
         """Something changed: look for work."""
         self._wake.set()
+
+    def adopt(self, job: Job) -> None:
+        """Posting its waiting message failed half-way: find out whether it is up; if not, give the job up uncharged."""
+        self._start(job, self._courier.adopt(job))
 
     def cancel(self, job_id: str) -> None:
         """After `Studio.cancel`: stop the job at its next step if it is drawing; tell its member if it is cancelled."""
@@ -152,7 +162,8 @@ class Dispatcher:
     async def _draw(self, job: Job, stream: AsyncIterator[Event]) -> None:
         try:
             last = await self._follow(job, stream)
-        except EngineStopped:
+        except EngineStopped as error:
+            self._engine_stopped(error)
             return
         except EngineBusy:
             # `capacity` promised a place that was gone: give the engine time to get one.
@@ -177,7 +188,8 @@ class Dispatcher:
         match last:
             case Finished():
                 ended = await self._settle(job, last)
-            case Failed(error=EngineStopped()):
+            case Failed(error=EngineStopped() as error):
+                self._engine_stopped(error)
                 return
             case Failed(error=Cancelled()):
                 ended = await self._studio.settle_cancelled(job.id, last.steps_done, last.total_steps)
@@ -187,6 +199,12 @@ class Dispatcher:
                 ended = await self._studio.fail(job.id, reason)
         if ended is not None:
             await self._courier.tell(ended, again=False)
+
+    def _engine_stopped(self, error: EngineStopped) -> None:
+        """The job stays RUNNING for the next start. Unless we are closing that start must come soon: `run` ends."""
+        if not self._closing:
+            self._crash = error
+            self.wake()
 
     async def _settle(self, job: Job, finished: Finished) -> Job | None:
         try:

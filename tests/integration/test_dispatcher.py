@@ -17,7 +17,7 @@ from generation.errors import EngineBusy, EngineStopped, OutOfMemory
 from generation.events import Event, Failed, Started, StepFinished
 from generation.recipe import Lane, Recipe
 from tests.fakes import ScriptedBackend
-from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop, png
+from tests.integration.workshop import ADA, BEA, CARL, TIMEOUT_S, Workshop, open_workshop, png
 
 
 @pytest.fixture
@@ -158,14 +158,18 @@ async def asked(shop: Workshop, seconds: float) -> bool:
     return seconds in shop.pauses.asked
 
 
-async def test_stopped_engine_leaves_its_job_running(database: Database, tmp_path: Path) -> None:
+async def test_engine_that_stops_by_itself_ends_the_run_and_leaves_its_job_for_the_next(
+    database: Database, tmp_path: Path
+) -> None:
     async with open_workshop(database, tmp_path, backend=Odd(stopping)) as shop:
         job = await shop.imagine()
-        shop.start()
-        fine = await shop.imagine(member=BEA)
-        await shop.until_told(fine.id)
+        with pytest.raises(EngineStopped):
+            await asyncio.wait_for(shop.dispatcher.run(), TIMEOUT_S)
         assert (await shop.row(job.id)).state is JobState.RUNNING
         assert shop.channel.closings == {}
+        await shop.restart()
+        (told,) = await shop.until_told(job.id)
+        assert (told.state, told.attempts) == (JobState.SUCCEEDED, 2)
 
 
 async def test_unreadable_recipe_fails_its_job_and_the_next_is_drawn(shop: Workshop) -> None:
@@ -323,6 +327,7 @@ async def test_channel_that_is_gone_refunds_once_and_is_not_tried_again(shop: Wo
     (told,) = await shop.until_told(job.id)
     assert (told.delivered_at, told.undeliverable_at is None, told.charged) == (None, False, 4)
     assert (await shop.available(), shop.channel.results) == (100, {})
+    assert shop.channel.given_up == [job.id]
     shop.dispatcher.wake()
     later = await shop.imagine(member=BEA)
     await shop.until_told(later.id)

@@ -31,7 +31,7 @@ async def test_setting_decides_the_first_default_and_the_row_all_later_ones(data
 
 async def test_default_that_cannot_be_loaded_stops_the_start(database: Database, tmp_path: Path) -> None:
     catalogue, _ = make(database, tmp_path)
-    with pytest.raises(ModelUnavailable, match="nowhere can't be loaded"):
+    with pytest.raises(ModelUnavailable, match="no model 'nowhere'"):
         await catalogue.seed("nowhere")
     assert await catalogue.list() == []
 

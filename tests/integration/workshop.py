@@ -49,6 +49,7 @@ class Channel:
         self.pictures: dict[str, int] = {}
         self.closings: dict[str, list[str]] = {}
         self.steps: dict[str, list[Started | StepFinished]] = {}
+        self.given_up: list[str] = []
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.hold: asyncio.Event | None = None
@@ -71,6 +72,9 @@ class Channel:
         self._raise(self.before)
         self.closings.setdefault(job.id, []).append(f"{job.state}: {job.reason or ''}")
         self._raise(self.after)
+
+    async def gave_up(self, job: Job) -> None:
+        self.given_up.append(job.id)
 
     async def find_result(self, job: Job) -> int | None:
         return self.results.get(job.id, [None])[-1]

@@ -1,0 +1,196 @@
+"""The real client and delivery in the sandbox, with a scripted engine: what Discord's own failures do to a job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from bot.client import Limner, point_discord_at
+from bot.config import Settings
+from bot.delivery.channel import ChannelDelivery
+from bot.service.catalogue import Catalogue
+from bot.service.dispatcher import Dispatcher
+from bot.service.storage import Storage
+from bot.service.studio import Studio
+from db import ledger
+from db.session import Database
+from sandbox.server import Sandbox
+from sandbox.world import GENERAL_ID, GUILD_ID
+from tests.acceptance.actors import ADA, BEA, Person
+from tests.fakes import ManualClock, ScriptedBackend
+
+MESSAGES = rf"/channels/{GENERAL_ID}/messages$"
+EDITS = rf"/channels/{GENERAL_ID}/messages/\d+$"
+DIRECT = r"/users/@me/channels$"
+
+
+class Front:
+    """One bot process's worth of objects, without the engine, beside its people."""
+
+    def __init__(self, server: Sandbox, http: aiohttp.ClientSession, client: Limner, backend: ScriptedBackend) -> None:
+        self.server, self.http, self.client, self.backend = server, http, client, backend
+        self.ada, self.bea = Person(http, server.url, ADA), Person(http, server.url, BEA)
+
+    async def fault(self, method: str, route: str, status: int, **more: Any) -> None:
+        body = {"method": method, "route": route, "status": status, "times": 1} | more
+        async with self.http.post(f"{self.server.url}/human/faults", json=body) as response:
+            assert response.status == 201, await response.text()
+
+
+@asynccontextmanager
+async def opened(server: Sandbox, database: Database, root: Path) -> AsyncIterator[Front]:
+    settings = Settings(
+        discord_token=server.token,
+        discord_api_url=server.api_url,
+        discord_gateway_url=server.gateway_url,
+        guilds=str(GUILD_ID),
+        data_dir=root,
+    )
+    point_discord_at(settings)
+    backend, clock, storage = ScriptedBackend(), ManualClock(), Storage(root)
+    studio = Studio(database, storage, clock=clock.now, welcome_credits=100)
+    catalogue = Catalogue(database, backend, data_dir=root, clock=clock.now)
+    await catalogue.seed("tiny")
+    client = Limner(settings, studio, catalogue)
+    delivery = ChannelDelivery(client, studio, storage)
+    client.dispatcher = Dispatcher(studio, backend, delivery, storage)
+    client._connection.guild_ready_timeout = 0.05
+    online = asyncio.create_task(client.start(server.token))
+    try:
+        await asyncio.wait_for(_connected(client), 20)
+        async with aiohttp.ClientSession() as http:
+            yield Front(server, http, client, backend)
+    finally:
+        await client.close()
+        await online
+        await delivery.aclose()
+        await backend.aclose()
+
+
+async def _connected(client: Limner) -> None:
+    ready = asyncio.Event()
+    client.on_ready = _setter(ready)  # type: ignore[method-assign]
+    await ready.wait()
+
+
+def _setter(event: asyncio.Event) -> Any:
+    async def on_ready() -> None:
+        event.set()
+
+    return on_ready
+
+
+@pytest.fixture
+async def front(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Front]:
+    monkeypatch.setattr(Route, "BASE", Route.BASE)
+    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
+    async with Sandbox() as server, opened(server, database, tmp_path) as opened_front:
+        yield opened_front
+    async with database.read() as session:
+        (await ledger.check_books(session)).raise_for_problems()
+
+
+async def test_result_that_discord_refuses_is_refunded_and_said_so(front: Front) -> None:
+    front.backend.hold()
+    await front.ada.command("imagine", prompt="a refused fox")
+    await front.fault("POST", MESSAGES, 400)
+    front.backend.release()
+
+    def told(messages: list[dict[str, Any]]) -> Any:
+        return [m for m in messages if "refused fox" in m["content"] and "can't be posted" in m["content"]]
+
+    (message,) = await front.ada.until(told, timeout=10)
+    assert message["components"] == []
+    assert await front.ada.credits() == 100
+
+
+async def test_channel_that_refuses_gets_the_result_sent_directly_without_buttons(front: Front) -> None:
+    front.backend.hold()
+    await front.ada.command("imagine", prompt="a direct duck")
+    await front.fault("POST", MESSAGES, 403)
+    front.backend.release()
+
+    async def direct_messages() -> list[dict[str, Any]]:
+        async with front.http.get(f"{front.server.url}/human/state") as response:
+            (channel,) = (await response.json())["direct_channels"] or [None]
+        if channel is None:
+            return []
+        query = {"channel": channel["id"], "user": front.ada.user}
+        async with front.http.get(f"{front.server.url}/human/messages", params=query) as response:
+            return (await response.json())["messages"]  # type: ignore[no-any-return]
+
+    await front.ada.until(lambda ms: not [m for m in ms if "direct duck" in m["content"]], timeout=10)
+    (message,) = await direct_messages()
+    assert "direct duck" in message["content"]
+    assert len(message["attachments"]) == 1
+    assert message["components"] == []
+    assert await front.ada.credits() == 96
+
+
+async def test_waiting_message_posted_in_spite_of_an_error_is_adopted(front: Front) -> None:
+    """The callback is applied and then answered with 500: discord.py's second try learns only that it was answered."""
+    await front.fault("POST", r"/callback$", 500, after=True)
+    await front.ada.command("imagine", prompt="an adopted alpaca")
+    message = await front.ada.result("(fast)", text="adopted alpaca")
+    assert message["components"]
+    await front.ada.until(lambda ms: not [m for m in ms if "Waiting" in m["content"]], timeout=10)
+    assert await front.ada.credits() == 96
+
+
+async def test_cancel_stops_the_job_although_its_answer_fails(front: Front) -> None:
+    front.backend.hold()
+    answer = await front.ada.command("imagine", prompt="a stopped stork")
+    front.backend.release(1)
+    waiting = answer["messages"][0]
+    await front.ada.until(lambda ms: [m for m in ms if m["id"] == waiting["id"] and "%)" in m["content"]], timeout=10)
+    await front.fault("POST", r"/callback$", 404, code=10062)
+    body = {"user": ADA, "channel": str(GENERAL_ID), "message": waiting["id"], "custom_id": _cancel(waiting)}
+    async with front.http.post(f"{front.server.url}/human/press", json=body) as response:
+        assert response.status == 201
+    await front.ada.until(
+        lambda ms: [m for m in ms if m["id"] == waiting["id"] and "Stopped" in m["content"]], timeout=10
+    )
+    assert await front.ada.credits() == 100
+
+
+async def test_progress_goes_on_after_a_refused_edit(front: Front) -> None:
+    front.backend.hold()
+    answer = await front.ada.command("imagine", prompt="a patient panda")
+    waiting = answer["messages"][0]
+    await front.fault("PATCH", EDITS, 429, retry_after=0.1)
+    front.backend.release(1)
+    await front.ada.until(lambda ms: [m for m in ms if m["id"] == waiting["id"] and "%)" in m["content"]], timeout=15)
+    front.backend.release()
+    await front.ada.result("(fast)", text="patient panda")
+
+
+async def test_interaction_without_a_channel_object_is_answered(front: Front) -> None:
+    """`channel` is optional in Discord's description; `channel_id` names it too. What can't be read ends nothing."""
+    received: list[dict[str, Any]] = []
+    parse = front.client._parse_interaction
+
+    def without_channel(data: dict[str, Any]) -> None:
+        received.append(data)
+        parse(data)
+
+    front.client._parse_interaction = without_channel  # type: ignore[assignment]
+    front.client._receive_interaction({"id": "1", "type": 2, "nonsense": True})
+    answer = await front.ada.command("imagine", prompt="a bare bear")
+    data = dict(received[-1])
+    data["id"], data["token"] = "77", "another"
+    del data["channel"]
+    front.client._receive_interaction(data)
+    assert data["channel"] == {"id": data["channel_id"]}
+    assert answer["messages"][0]["content"].startswith("**a bare bear**")
+
+
+def _cancel(message: dict[str, Any]) -> str:
+    return message["components"][0]["components"][0]["custom_id"]  # type: ignore[no-any-return]
