@@ -77,15 +77,12 @@ async def opened(server: Sandbox, database: Database, root: Path) -> AsyncIterat
 
 async def _connected(client: Limner) -> None:
     ready = asyncio.Event()
-    client.on_ready = _setter(ready)  # type: ignore[method-assign]
-    await ready.wait()
 
-
-def _setter(event: asyncio.Event) -> Any:
     async def on_ready() -> None:
-        event.set()
+        ready.set()
 
-    return on_ready
+    client.on_ready = on_ready  # type: ignore[method-assign]
+    await ready.wait()
 
 
 @pytest.fixture
