@@ -59,6 +59,16 @@ def flat_png(seed: int, width: int, height: int) -> bytes:
     return out.getvalue()
 
 
+def flat_webp() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (16, 16), (90, 120, 150)).save(out, format="WEBP")
+    return out.getvalue()
+
+
+PREVIEW, PREVIEW_STEP = flat_webp(), 2
+"""Every request that gets that far has one preview, as from the real engine: now and then, not at each step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What the service handed to `submit`."""
@@ -181,7 +191,7 @@ class ScriptedBackend:
                 if failure is not None and step >= failure.at_step:
                     raise failure.error
                 done = step
-                put(StepFinished(done, total))
+                put(StepFinished(done, total, PREVIEW if done == PREVIEW_STEP else None))
             flagged = self._flagged(recipe)
             images = tuple(
                 GeneratedImage(flat_png(s, recipe.width, recipe.height), s, recipe.width, recipe.height, flagged)

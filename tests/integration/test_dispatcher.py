@@ -16,7 +16,7 @@ from db.session import Database
 from generation.errors import EngineBusy, EngineStopped, OutOfMemory
 from generation.events import Event, Failed, Started, StepFinished
 from generation.recipe import Lane, Recipe
-from tests.fakes import ScriptedBackend
+from tests.fakes import PREVIEW, PREVIEW_STEP, ScriptedBackend
 from tests.integration.workshop import ADA, BEA, CARL, TIMEOUT_S, Workshop, open_workshop, png
 
 
@@ -33,7 +33,10 @@ async def test_job_is_drawn_shown_delivered_and_paid(shop: Workshop) -> None:
     assert (told.state, told.charged, told.attempts) == (JobState.SUCCEEDED, 4, 1)
     assert shop.channel.results == {job.id: [told.result_message_id]}
     assert shop.channel.pictures == {job.id: 4}
-    assert shop.channel.steps[job.id] == [Started(12), *(StepFinished(step, 12) for step in range(1, 13))]
+    assert shop.channel.steps[job.id] == [
+        Started(12),
+        *(StepFinished(step, 12, PREVIEW if step == PREVIEW_STEP else None) for step in range(1, 13)),
+    ]
     assert (shop.backend.submitted[0].request_id, shop.backend.submitted[0].lane) == (job.id, "fast")
     assert await shop.available() == 96
 

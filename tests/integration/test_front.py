@@ -25,7 +25,7 @@ from db.session import Database
 from sandbox.server import Sandbox
 from sandbox.world import GENERAL_ID, GUILD_ID
 from tests.acceptance.actors import ADA, BEA, Person
-from tests.fakes import ManualClock, ScriptedBackend
+from tests.fakes import PREVIEW_STEP, ManualClock, ScriptedBackend
 
 MESSAGES = rf"/channels/{GENERAL_ID}/messages$"
 EDITS = rf"/channels/{GENERAL_ID}/messages/\d+$"
@@ -156,6 +156,25 @@ async def test_cancel_stops_the_job_although_its_answer_fails(front: Front) -> N
         lambda ms: [m for m in ms if m["id"] == waiting["id"] and "Stopped" in m["content"]], timeout=10
     )
     assert await front.ada.credits() == 100
+
+
+async def test_preview_shows_while_drawing_and_stays_with_later_percentages(front: Front) -> None:
+    front.backend.hold()
+    answer = await front.ada.command("imagine", prompt="a seen seal")
+    waiting_id = answer["messages"][0]["id"]
+    front.backend.release(PREVIEW_STEP)
+
+    def shown(percent: str) -> Any:
+        return lambda messages: [m for m in messages if m["id"] == waiting_id and percent in m["content"]]
+
+    (message,) = await front.ada.until(shown("(16%) (fast)"), timeout=10)
+    assert [attachment["filename"] for attachment in message["attachments"]] == ["preview.webp"]
+    assert message["components"], "the job can still be cancelled"
+    front.backend.release(1)
+    (message,) = await front.ada.until(shown("(25%) (fast)"), timeout=10)
+    assert [attachment["filename"] for attachment in message["attachments"]] == ["preview.webp"]
+    front.backend.release()
+    await front.ada.result("(fast)", text="seen seal")
 
 
 async def test_progress_goes_on_after_a_refused_edit(front: Front) -> None:
