@@ -25,6 +25,7 @@ from bot.service.errors import Undeliverable
 from bot.service.rows import Image, Job, JobState
 from bot.service.storage import Storage
 from bot.service.studio import Studio
+from generation.errors import InvalidRecipe
 from generation.events import Started, StepFinished
 from generation.recipe import Recipe
 
@@ -50,8 +51,16 @@ def job_text(job: Job) -> JobText:
         lane=job.lane,
         index=job.parent_index,
         price=job.price,
-        seed=Recipe.from_json(job.recipe).seed if job.recipe else None,
+        seed=_seed(job),
     )
+
+
+def _seed(job: Job) -> int | None:
+    """None also for the recipe of another version: its job must still be told of."""
+    try:
+        return Recipe.from_json(job.recipe or "").seed
+    except InvalidRecipe:
+        return None
 
 
 class ChannelDelivery:
