@@ -129,10 +129,12 @@ def write_weights(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         built = Path(scratch) / "built"
-        for name, module in (("unet", denoiser), ("vae", autoencoder)):
-            half = type(module).from_config(module.config)
+        for part, module in (("unet", denoiser), ("vae", autoencoder)):
+            # diffusers notes where a module was loaded from: a path of the machine that trained it.
+            config = {name: value for name, value in module.config.items() if name != "_name_or_path"}
+            half = type(module).from_config(config)
             half.load_state_dict(module.state_dict())
-            half.to(torch.float16).save_pretrained(built / name)
+            half.to(torch.float16).save_pretrained(built / part)
         scheduler.save_pretrained(built / "scheduler")
         _write_json(built / "model_index.json", MODEL_INDEX)
         _replace(folder, built)

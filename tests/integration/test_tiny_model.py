@@ -200,6 +200,11 @@ def test_denoiser_training_is_saved_resumed_and_exported(
     )
     torch.testing.assert_close(exported.conv_in.weight.detach(), average["conv_in.weight"].half().float())
     assert (tmp_path / "exported.png").is_file()
+    configs = [path.read_text("utf-8") for path in (tmp_path / "weights").rglob("*.json")]
+    assert configs
+    assert not any(str(tmp_path) in text for text in configs), (
+        "the weights name folders of the machine that trained them"
+    )
 
 
 def test_training_refuses_to_overwrite_a_checkpoint(
