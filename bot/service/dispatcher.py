@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 BROKEN = "The engine broke down while drawing. Try again; if it stays, tell the server's admin."
 NOT_STORED = "The pictures could not be stored. Try again; if it stays, tell the server's admin."
 GONE = "The picture that this job needs is gone from the server. Start a new job."
-INTERRUPTED = "The bot was restarted several times while drawing this. Try again with a smaller job."
+INTERRUPTED = "Drawing this was interrupted several times. Try again with a smaller job."
 
 
 class Dispatcher:
@@ -50,7 +50,7 @@ class Dispatcher:
         self._cycling = asyncio.Lock()
         self._closing = False
         self._crash: EngineStopped | None = None
-        self._expiry_due = True
+        self._tick_due = True
         self._claiming = False
         self._cancelled_while_claiming: set[str] = set()
 
@@ -60,11 +60,7 @@ class Dispatcher:
         Returns when the rows are right; members are told in the background.
         """
         await asyncio.to_thread(self._storage.clear_staging)
-        for job in (await self._studio.queue()).running:
-            if job.attempts <= MAX_ATTEMPTS:
-                await self._studio.requeue(job.id)
-            else:
-                await self._studio.fail(job.id, INTERRUPTED)
+        await self._take_up_orphans()
         for job in await self._studio.unposted():
             self._start(job, self._courier.adopt(job))
         for job in await self._studio.undelivered():
@@ -112,8 +108,11 @@ class Dispatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _cycle(self) -> None:
-        if self._expiry_due:
-            self._expiry_due = False
+        if self._closing:
+            return
+        if self._tick_due:
+            self._tick_due = False
+            await self._take_up_orphans()
             for job_id in await self._studio.expire():
                 self._backend.cancel(job_id)
         for job in await self._studio.undelivered():
@@ -124,6 +123,16 @@ class Dispatcher:
             self._start(upscale, self._begin(upscale))
         while not self._closing and self._backend.capacity() > 0 and (next_job := await self._claim()) is not None:
             self._start(next_job, self._begin(next_job))
+
+    async def _take_up_orphans(self) -> None:
+        """RUNNING jobs that nobody follows: a process before left them, or their task failed, say at a full disk."""
+        for job in (await self._studio.queue()).running:
+            if job.id in self._tasks:
+                continue
+            if job.attempts <= MAX_ATTEMPTS:
+                await self._studio.requeue(job.id)
+            else:
+                await self._studio.fail(job.id, INTERRUPTED)
 
     async def _claim(self, action: JobAction | None = None) -> Job | None:
         self._claiming = True
@@ -219,19 +228,21 @@ class Dispatcher:
     def _start(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guard(job, work), name=f"job {job.id}")
         self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._ended(job.id, work))
+        task.add_done_callback(lambda ended: self._ended(job.id, ended, work))
 
     async def _guard(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
         except Exception:
-            # Its row is still RUNNING, so the next start takes it up.
+            # Its row is still as it was, so the next tick takes it up.
             log.exception("job %s: its task failed", job.id)
 
-    def _ended(self, job_id: str, work: Coroutine[Any, Any, None]) -> None:
+    def _ended(self, job_id: str, task: asyncio.Task[None], work: Coroutine[Any, Any, None]) -> None:
         # A task that is cancelled before its first step leaves its work unawaited.
         work.close()
-        self._tasks.pop(job_id, None)
+        # A job that was adopted or requeued may have been claimed, and have another task, before this one is over.
+        if self._tasks.get(job_id) is task:
+            del self._tasks[job_id]
         self.wake()
 
     async def _rest(self) -> None:
@@ -242,7 +253,7 @@ class Dispatcher:
         ticking = asyncio.ensure_future(self._sleep(SAFETY_TICK_S))
         try:
             await asyncio.wait({waking, ticking}, return_when=asyncio.FIRST_COMPLETED)
-            self._expiry_due = self._expiry_due or ticking.done()
+            self._tick_due = self._tick_due or ticking.done()
         finally:
             for task in (waking, ticking):
                 task.cancel()

@@ -14,7 +14,7 @@ from bot.service.limits import DELIVERY_BACKOFF_S, RESERVATION_TTL, SAFETY_TICK_
 from db.models import Job, JobState
 from db.session import Database
 from generation.errors import EngineBusy, EngineStopped, OutOfMemory
-from generation.events import Event, Failed, Started, StepFinished
+from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.recipe import Lane, Recipe
 from tests.fakes import PREVIEW, PREVIEW_STEP, ScriptedBackend
 from tests.integration.workshop import ADA, BEA, CARL, TIMEOUT_S, Workshop, open_workshop, png
@@ -416,3 +416,36 @@ async def test_many_jobs_of_many_members_are_each_told_once(database: Database, 
         assert {job.state for job in told} == {JobState.SUCCEEDED}
         assert {job_id: len(results) for job_id, results in shop.channel.results.items()} == dict.fromkeys(ids, 1)
         assert [await shop.available(member) for member in (ADA, BEA, CARL)] == [80, 80, 80]
+
+
+async def test_job_whose_task_failed_is_drawn_again_at_the_next_tick(shop: Workshop) -> None:
+    settle, fail = shop.studio.settle, shop.studio.fail
+    failures = [OSError("database or disk is full"), OSError("database or disk is full")]
+
+    async def settle_or_fail(job: Job, finished: Finished) -> Job:
+        if failures:
+            raise failures.pop()
+        return await settle(job, finished)
+
+    async def fail_or_fail(job_id: str, reason: str) -> Job | None:
+        if failures:
+            raise failures.pop()
+        return await fail(job_id, reason)
+
+    shop.studio.settle, shop.studio.fail = settle_or_fail, fail_or_fail  # type: ignore[method-assign]
+    job = await shop.imagine()
+
+    async def given_up() -> bool:
+        await shop.row(job.id)
+        return not failures and job.id not in shop.dispatcher._tasks
+
+    await shop.until(given_up)
+    assert (await shop.row(job.id)).state is JobState.RUNNING
+
+    async def ticked_and_told() -> bool:
+        shop.pauses.end(SAFETY_TICK_S)
+        return (await shop.row(job.id)).delivered_at is not None
+
+    await shop.until(ticked_and_told)
+    row = await shop.row(job.id)
+    assert (row.state, row.attempts, await shop.available()) == (JobState.SUCCEEDED, 2, 96)

@@ -148,7 +148,7 @@ async def test_job_that_brings_the_process_down_is_given_up(shop: Workshop) -> N
     shop.start()
     (row,) = await shop.until_told(job.id)
     assert (row.state, row.attempts) == (JobState.FAILED, MAX_ATTEMPTS + 1)
-    assert "restarted several times" in shop.channel.closings[job.id][0]
+    assert "interrupted several times" in shop.channel.closings[job.id][0]
     assert await shop.available() == 100
 
 
@@ -249,7 +249,44 @@ async def test_kill_after_kill_each_job_ends_told_once(shop: Workshop) -> None:
         await shop.restart()
     rows = await shop.until_told(*ids)
     for row in rows:
+        # A closing edits the waiting message: one that is repeated after a kill leaves it as it is.
         expected = (1, 0) if row.state is JobState.SUCCEEDED else (0, 1)
-        assert (len(shop.channel.results.get(row.id, [])), len(shop.channel.closings.get(row.id, []))) == expected
+        closings = set(shop.channel.closings.get(row.id, []))
+        assert (len(shop.channel.results.get(row.id, [])), len(closings)) == expected
     paid = {member: sum(row.charged or 0 for row in rows if row.member_id == member) for member in (ADA, BEA)}
     assert [await shop.available(member) for member in (ADA, BEA)] == [100 - paid[ADA], 100 - paid[BEA]]
+
+
+async def test_job_adopted_and_drawn_at_once_is_delivered_once(shop: Workshop) -> None:
+    """Claimed before its adoption is over: the end of the one must not hide the other from the dispatcher."""
+    job = await announced(shop)
+    shop.channel.hold = asyncio.Event()
+    note, noted_slowly = shop.studio.set_message, asyncio.Event()
+
+    async def note_slowly(job_id: str, message_id: int) -> None:
+        await note(job_id, message_id)
+        shop.dispatcher.wake()
+        await noted_slowly.wait()
+
+    shop.studio.set_message = note_slowly  # type: ignore[method-assign]
+    shop.dispatcher.adopt(job)
+    shop.start()
+
+    async def succeeded() -> bool:
+        return (await shop.row(job.id)).state is JobState.SUCCEEDED
+
+    await shop.until(succeeded)
+    adopting, delivering = (task for task in asyncio.all_tasks() if task.get_name() == f"job {job.id}")
+    noted_slowly.set()
+    await asyncio.wait({adopting, delivering}, return_when=asyncio.FIRST_COMPLETED)
+    shop.dispatcher.wake()
+    await shop.until(lambda: nothing_new(shop))
+    named = [task for task in asyncio.all_tasks() if task.get_name() == f"job {job.id}"]
+    assert len(named) == 1, "a second delivery was started beside the first"
+    shop.channel.hold.set()
+    await shop.until_told(job.id)
+
+
+async def nothing_new(shop: Workshop) -> bool:
+    await shop.studio.queue()
+    return not shop.dispatcher._wake.is_set() and not shop.dispatcher._cycling.locked()
