@@ -100,10 +100,18 @@ async def _until_stopped(client: Limner, token: str) -> None:
         raise client.crash
 
 
+def configure_logging(level: str) -> None:
+    """`level` for our own modules. Others are kept from saying more than is useful, or than may be said."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # At DEBUG these write interaction tokens: whoever has one can answer in the bot's name.
+    for name in ("discord", "aiosqlite"):
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+
+
 def run(settings: Settings) -> None:
     """Configure logging and serve. Raises SettingsError, DatabaseInUse, discord.LoginFailure."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    configure_logging(settings.log_level)
     # The bot never joins a voice channel.
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
     asyncio.run(serve(settings))

@@ -10,6 +10,7 @@ import logging
 import secrets
 from typing import Any
 
+import aiohttp
 import discord
 from discord import app_commands
 
@@ -20,7 +21,9 @@ from bot.service.rows import Job
 log = logging.getLogger(__name__)
 
 RED = 0xFF0000
-MAX_FOOTER_CHARS = 2048
+# An embed holds 6,000 characters in all; what is over the limit isn't cut by Discord but refused.
+MAX_TEXT_CHARS = 3800
+MAX_FOOTER_CHARS = 2000
 
 
 class FrontError(Exception):
@@ -62,7 +65,7 @@ class StaleComponent(FrontError):
 def explain(error: BaseException, *, typed: str | None = None) -> discord.Embed:
     """The embed that tells the member what went wrong. `typed` is the command as typed, for the footer."""
     title, text = _title_and_text(_root(error))
-    embed = discord.Embed(title=title, description=text[:4096], colour=RED)
+    embed = discord.Embed(title=title, description=text[:MAX_TEXT_CHARS], colour=RED)
     if typed:
         embed.set_footer(text=typed[:MAX_FOOTER_CHARS])
     return embed
@@ -78,8 +81,8 @@ async def answer(interaction: discord.Interaction[Any], error: BaseException) ->
             await interaction.edit_original_response(content=None, embed=embed)
         else:
             await interaction.followup.send(embed=embed, ephemeral=True)
-    except discord.HTTPException as failure:
-        # The token died or the channel went away between the press and now.
+    except (discord.DiscordException, aiohttp.ClientError, OSError) as failure:
+        # The token died, or the channel or the connection went away, between the press and now.
         log.warning("could not answer interaction %s: %s", interaction.id, failure)
 
 

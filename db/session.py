@@ -139,7 +139,8 @@ def _file_url(url: str) -> tuple[URL, Path]:
 def _engine(url: URL, *, foreign_keys: bool = True, poolclass: type[Pool] | None = None) -> AsyncEngine:
     """An engine whose transactions are begun by us and whose connections are set up as the module says."""
     connect_args = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
-    engine = create_async_engine(url, connect_args=connect_args, poolclass=poolclass)
+    # Errors show their statement, and whoever logs them must not log an interaction's token with it.
+    engine = create_async_engine(url, connect_args=connect_args, poolclass=poolclass, hide_parameters=True)
 
     def set_up(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()

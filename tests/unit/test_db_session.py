@@ -52,6 +52,15 @@ async def test_connection_is_durable_and_strict(database: Database) -> None:
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
+async def test_error_of_a_statement_shows_no_values(database: Database) -> None:
+    """They reach the log, and a job's row holds its interaction's token."""
+    with pytest.raises(IntegrityError) as caught:
+        async with database.write() as session:
+            await session.execute(text("INSERT INTO accounts (id) VALUES (:value)"), {"value": "secret-token"})
+    assert "INSERT INTO accounts" in str(caught.value)
+    assert "secret-token" not in str(caught.value)
+
+
 async def test_write_commits_at_the_end(database: Database) -> None:
     async with database.write() as session:
         await members.ensure(session, 1, now=NOW)
