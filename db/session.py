@@ -150,8 +150,18 @@ def _engine(url: URL, *, foreign_keys: bool = True, poolclass: type[Pool] | None
         cursor.close()
 
     event.listen(engine.sync_engine, "connect", set_up)
+    event.listen(engine.sync_engine, "invalidate", _roll_back)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def _roll_back(connection: DBAPIConnection, _: ConnectionPoolEntry, reason: BaseException | None) -> None:
+    """A connection whose task was cancelled is closed as it is; its lock would stay until Python collects its cursor.
+
+    SQLite closes a connection with a half-read statement only once that is freed, and the exception holds it.
+    """
+    if isinstance(reason, asyncio.CancelledError):
+        connection.rollback()
 
 
 def _begin(connection: Connection) -> None:

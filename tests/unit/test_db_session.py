@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -205,3 +206,30 @@ async def test_closed_database_is_free_for_the_next(database_url: str) -> None:
     await first.aclose()
     second.lock()
     await second.aclose()
+
+
+async def test_cancelled_writer_frees_the_database_at_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cut at one turn of the loop after the other; who holds the exception must not hold the lock with it."""
+    monkeypatch.setattr("db.session.BUSY_TIMEOUT_S", 0.5)
+    caplog.set_level(logging.CRITICAL, "sqlalchemy.pool")
+    database = Database(database_url)
+    kept = []
+    inserting = text("INSERT INTO members (id, created_at) VALUES (:id, '2026-01-01') RETURNING id")
+
+    async def write(member_id: int) -> None:
+        async with database.write() as session:
+            await session.execute(inserting, {"id": member_id})
+            await session.execute(inserting, {"id": member_id + 1})
+
+    for cut in range(150):
+        task = asyncio.create_task(write(10 * cut))
+        for _ in range(cut % 50):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        kept.append(task)
+        await write(10 * cut + 5)
+    assert any(task.cancelled() for task in kept)
+    await database.aclose()
