@@ -48,6 +48,7 @@ def main() -> int:
 def take(page: Page, prompt: str, presses: list[str], out: Path) -> None:
     """Draw, press, and save what the page then shows."""
     expect(page.get_by_text("Limner is online")).to_be_visible(timeout=DRAWING_MS)
+    page.wait_for_load_state("networkidle")  # older messages are there and will not be taken for the new one
     before = grids(page).count()
     page.locator("#composer-input").press_sequentially(f"/imagine prompt: {prompt}")
     page.keyboard.press("Enter")
