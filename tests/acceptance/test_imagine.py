@@ -55,7 +55,7 @@ async def test_imagine_upscale_variation_and_reroll(bot, ada) -> None:
     await ada.press(grid_message, "🔄")
     rerolled = await ada.result("(fast)", after=variations["id"])
     difference = np.abs(pixels(await ada.picture(rerolled)) - pixels(grid)).mean()
-    assert difference > 5
+    assert difference > 1, "another seed draws another picture; the same one differs by rounding only"
     assert await ada.credits() == start - 12
     unfinished = [
         m["content"] for m in await ada.messages() if "Waiting to start" in m["content"] or "%)" in m["content"]
