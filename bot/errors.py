@@ -50,6 +50,12 @@ class MissingPermissions(FrontError):
     title = "Missing permissions"
 
 
+class NotPosted(FrontError):
+    """The bot could not post here. If your job does not appear in a moment, it was dropped and nothing was charged."""
+
+    title = "Sorry! Could not complete the job!"
+
+
 class WrongInput(FrontError):
     """An option holds something that can't be used."""
 

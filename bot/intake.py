@@ -6,18 +6,19 @@ only then may a job be claimed. Whatever goes wrong before that leaves nothing c
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+import aiohttp
 import discord
 
 from bot.access import require_permissions
 from bot.components.views import waiting_view
 from bot.delivery.channel import job_text
 from bot.delivery.render import waiting
-from bot.errors import NotServed
+from bot.errors import NotPosted, NotServed
 from bot.prompt.parser import ImaginePrompt
+from bot.replies import in_time
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidImage
 from bot.service.limits import MAX_INPUT_BYTES
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from bot.client import Limner
 
 log = logging.getLogger(__name__)
-
-# Discord drops an interaction that has no answer after 3 s; the rest is for the way there and back.
-ANSWER_WITHIN_S = 1.5
 
 
 def order_from(
@@ -62,49 +60,35 @@ def order_from(
     )
 
 
-async def defer_privately(interaction: discord.Interaction[Limner]) -> None:
-    """Buy time for downloads. Ephemeral, because a public deferral can't turn into a private refusal."""
-    await interaction.response.defer(ephemeral=True, thinking=True)
-
-
 async def download(attachment: discord.Attachment, what: str) -> bytes:
     """The bytes of a slash command's attachment. Raises InvalidImage when it is too large or gone."""
     if attachment.size > MAX_INPUT_BYTES:
         raise InvalidImage(f"The {what} is larger than {MAX_INPUT_BYTES // 2**20} MiB. Send a smaller file.")
     try:
         return await attachment.read()
-    except discord.HTTPException as error:
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         raise InvalidImage(f"The {what} could not be downloaded from Discord. Send it again.") from error
 
 
 async def accept(interaction: discord.Interaction[Limner], order: Order) -> None:
-    """Submit the order and post the waiting messages. Raises what `Studio.submit` raises, with nothing charged."""
-    studio = interaction.client.studio
-    submission = asyncio.ensure_future(studio.submit(order))
-    if not interaction.response.is_done():
-        await asyncio.wait({submission}, timeout=ANSWER_WITHIN_S)
-        if not submission.done():
-            await _defer_late(interaction)
-    tickets = await submission
-    for ticket in tickets:
+    """Submit the order and post the waiting messages.
+
+    Raises what `Studio.submit` raises, with nothing charged, and NotPosted when a waiting message may not be up.
+    """
+    studio, dispatcher = interaction.client.studio, interaction.client.dispatcher
+    doubtful = 0
+    for ticket in await in_time(interaction, studio.submit(order)):
         try:
-            message_id = await _post_waiting(interaction, ticket)
-        except (discord.HTTPException, OSError) as error:
+            await studio.set_message(ticket.job.id, await _post_waiting(interaction, ticket))
+        except Exception as error:
             # Discord may have posted it all the same; whether it did decides between going on and giving up uncharged.
-            log.warning("job %s: its waiting message may not be up: %s", ticket.job.id, error)
-            interaction.client.dispatcher.adopt(ticket.job)
-            continue
-        await studio.set_message(ticket.job.id, message_id)
-        interaction.client.dispatcher.wake()
+            log.warning("job %s: its waiting message may not be up: %r", ticket.job.id, error)
+            dispatcher.adopt(ticket.job)
+            doubtful += 1
+        dispatcher.wake()
+    if doubtful:
+        raise NotPosted
     await _close_deferral(interaction)
-
-
-async def _defer_late(interaction: discord.Interaction[Limner]) -> None:
-    """Answer in time although the database is slow. A failure shows again when the waiting message goes up."""
-    try:
-        await defer_privately(interaction)
-    except discord.HTTPException as error:
-        log.warning("interaction %s could not be deferred: %s", interaction.id, error)
 
 
 async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:
@@ -129,5 +113,5 @@ async def _close_deferral(interaction: discord.Interaction[Limner]) -> None:
         return
     try:
         await interaction.delete_original_response()
-    except discord.HTTPException as error:
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log.info("interaction %s: its private deferral could not be removed: %s", interaction.id, error)

@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 
 from bot.delivery.render import escape
+from bot.replies import in_time, reply
 from bot.service.rows import Job
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ BLURPLE = 0x5865F2
 
 @app_commands.command(name="info", description="Your credits, your queue and your running jobs")
 async def info(interaction: discord.Interaction[Limner]) -> None:
-    account = await interaction.client.studio.account(interaction.user.id)
+    account = await in_time(interaction, interaction.client.studio.account(interaction.user.id))
     embed = discord.Embed(title="Your info", colour=BLURPLE)
     reserved = f" ({account.pending} more reserved for jobs under way)" if account.pending else ""
     embed.add_field(name="Credits", value=f"{account.available}{reserved}", inline=False)
     embed.add_field(name="Running jobs", value=job_lines(account.running), inline=False)
     embed.add_field(name="Queued jobs", value=job_lines(account.queued), inline=False)
     embed.add_field(name="Images so far", value=str(account.lifetime_images), inline=False)
-    await interaction.response.send_message(embed=embed, ephemeral=True)
+    await reply(interaction, embed=embed)
 
 
 def job_lines(jobs: list[Job]) -> str:

@@ -10,6 +10,7 @@ from discord import app_commands
 from bot.access import is_admin
 from bot.commands.account import BLURPLE, job_lines
 from bot.errors import NotAdmin
+from bot.replies import defer_privately, in_time, reply
 
 if TYPE_CHECKING:
     from bot.client import Limner
@@ -39,39 +40,40 @@ class Credits(AdminGroup, name="credits", description="Grant and look up credits
         amount: app_commands.Range[int, 1, MAX_GRANT],
     ) -> None:
         transfer_id = f"grant:{interaction.id}"
-        available = await interaction.client.studio.grant(member.id, amount, by=interaction.user.id, id=transfer_id)
+        granting = interaction.client.studio.grant(member.id, amount, by=interaction.user.id, id=transfer_id)
+        available = await in_time(interaction, granting)
         text = f"Granted **{amount}** credits to {member.mention}, who now has **{available}**."
-        await interaction.response.send_message(text, ephemeral=True)
+        await reply(interaction, text)
 
     @app_commands.command(name="show", description="Show a member's credits")
     @app_commands.describe(member="Whose credits")
     async def show(self, interaction: discord.Interaction[Limner], member: discord.Member) -> None:
-        account = await interaction.client.studio.account(member.id)
+        account = await in_time(interaction, interaction.client.studio.account(member.id))
         embed = discord.Embed(title="Credits", description=member.mention, colour=BLURPLE)
         embed.add_field(name="Available", value=str(account.available))
         embed.add_field(name="Reserved", value=str(account.pending))
-        await interaction.response.send_message(embed=embed, ephemeral=True)
+        await reply(interaction, embed=embed)
 
 
 class Models(AdminGroup, name="models", description="The models that draw"):
     @app_commands.command(name="list", description="List the models and their defaults")
     async def list_models(self, interaction: discord.Interaction[Limner]) -> None:
-        models = await interaction.client.catalogue.list()
+        models = await in_time(interaction, interaction.client.catalogue.list())
         embed = discord.Embed(title="Models", colour=BLURPLE)
         for model in models[:MAX_CHOICES]:
             name = f"{model.key} (default)" if model.is_default else model.key
             size = f"{model.native_size}x{model.native_size} px"
             defaults = f"{model.default_steps} steps · guidance {model.default_guidance_scale:g} · rate {model.rate:g}"
             embed.add_field(name=name, value=f"{size} · {defaults} · `{model.digest[:10]}`", inline=False)
-        await interaction.response.send_message(embed=embed, ephemeral=True)
+        await reply(interaction, embed=embed)
 
     @app_commands.command(name="default", description="Choose the model that draws from now on")
     @app_commands.describe(model="A name from the list, or a folder, .safetensors file or hub id to add")
     async def default(self, interaction: discord.Interaction[Limner], model: str) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
+        await defer_privately(interaction)
         chosen = await interaction.client.catalogue.set_default(model)
         text = f"**{discord.utils.escape_markdown(chosen.key)}** draws from now on."
-        await interaction.edit_original_response(content=text)
+        await reply(interaction, text)
 
     @default.autocomplete("model")
     async def complete_model(
@@ -87,11 +89,11 @@ class Models(AdminGroup, name="models", description="The models that draw"):
 class Queue(AdminGroup, name="queue", description="What runs and what waits"):
     @app_commands.command(name="show", description="Show running and waiting jobs")
     async def show(self, interaction: discord.Interaction[Limner]) -> None:
-        queue = await interaction.client.studio.queue()
+        queue = await in_time(interaction, interaction.client.studio.queue())
         embed = discord.Embed(title="Queue", colour=BLURPLE)
         embed.add_field(name=f"Running ({len(queue.running)})", value=job_lines(queue.running), inline=False)
         embed.add_field(name=f"Waiting ({len(queue.queued)})", value=job_lines(queue.queued), inline=False)
-        await interaction.response.send_message(embed=embed, ephemeral=True)
+        await reply(interaction, embed=embed)
 
 
 class Admin(app_commands.Group):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.intake import accept, defer_privately, download, order_from
+from bot.intake import accept, download, order_from
 from bot.prompt.parser import parse
+from bot.replies import defer_privately
 from bot.service.actions import JobAction
 
 if TYPE_CHECKING:

@@ -208,5 +208,52 @@ async def test_interaction_without_a_channel_object_is_answered(front: Front) ->
     assert answer["messages"][0]["content"].startswith("**a bare bear**")
 
 
+async def test_busy_database_does_not_cost_an_answer(
+    front: Front, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that has to wait, here for one of the test's own, is answered with a private deferral first."""
+    front.backend.hold()
+    waiting = (await front.ada.command("imagine", prompt="a late lynx"))["messages"][0]
+    monkeypatch.setattr("bot.replies.ANSWER_WITHIN_S", 0.05)
+    async with front.http.ws_connect(f"{front.server.url}/human/events") as events:
+        async with database.write():
+            answers = [
+                asyncio.create_task(front.ada.press(waiting, "Cancel Job")),
+                asyncio.create_task(front.bea.command("info")),
+            ]
+            deferred: set[str] = set()
+            async with asyncio.timeout(10):
+                while len(deferred) < 2:
+                    event = await events.receive_json()
+                    if event.get("interaction", {}).get("state") == "deferred":
+                        deferred.add(event["interaction"]["id"])
+        cancelled, info = await asyncio.gather(*answers)
+    assert cancelled["messages"][0]["content"].startswith(("Stopping", "Cancelled"))
+    assert cancelled["ephemeral"] is True
+    assert info["messages"][0]["embeds"][0]["title"] == "Your info"
+
+
+async def test_waiting_message_that_is_refused_is_said_so_and_costs_nothing(front: Front) -> None:
+    await front.fault("POST", r"/callback$", 403)
+    answer = await front.ada.command("imagine", prompt="a homeless hare")
+    title, text = await front.ada.refused(answer)
+    assert title == "Sorry! Could not complete the job!"
+    assert "nothing was charged" in text
+    async with asyncio.timeout(10):
+        while await front.ada.credits() != 100:  # given up in the background
+            pass
+    assert front.backend.submitted == []
+
+
+async def test_refused_waiting_message_after_a_deferral_is_said_so(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.replies.ANSWER_WITHIN_S", 0)
+    await front.fault("POST", MESSAGES, 403)
+    answer = await front.ada.command("imagine", prompt="a homeless hare")
+    title, _ = await front.ada.refused(answer)
+    assert title == "Sorry! Could not complete the job!"
+
+
 def _cancel(message: dict[str, Any]) -> str:
     return message["components"][0]["components"][0]["custom_id"]  # type: ignore[no-any-return]
