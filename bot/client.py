@@ -19,7 +19,7 @@ from bot.commands import register
 from bot.components.buttons import BUTTONS
 from bot.components.custom_id import decode
 from bot.config import Settings
-from bot.delivery.deletion import delete_result
+from bot.delivery.deletion import delete_reacted
 from bot.errors import NotServed, StaleComponent, answer
 from bot.service.catalogue import Catalogue
 from bot.service.dispatcher import Dispatcher
@@ -125,7 +125,7 @@ class Limner(discord.Client):
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
         """❌ by its owner deletes a result."""
         if str(payload.emoji) == DELETE_EMOJI and self.settings.serves(payload.guild_id):
-            await delete_result(self, payload.channel_id, payload.message_id, payload.user_id)
+            await delete_reacted(self, payload)
 
     async def close(self) -> None:
         """Stop taking work, then leave Discord. Running jobs stay RUNNING in their rows for the next start."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import discord
 from discord.ui import Button, View
 
-from bot.components.custom_id import ButtonId, encode
+from bot.components.custom_id import ButtonId, decode, encode
 
 
 def waiting_view(job_id: str) -> View:
@@ -38,6 +38,16 @@ def identifies(message: discord.Message, job_id: str) -> bool:
 def awaits(message: discord.Message, job_id: str) -> bool:
     """Whether this is the job's waiting message."""
     return encode(ButtonId("cancel", job_id, 0)) in custom_ids(message)
+
+
+def job_id_of(message: discord.Message) -> str | None:
+    """The job that the message's buttons belong to; None when it has none of ours."""
+    for custom_id in custom_ids(message):
+        try:
+            return decode(custom_id).job_id
+        except ValueError:
+            continue
+    return None
 
 
 def custom_ids(message: discord.Message) -> set[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import aiohttp
 import discord
 
 from bot.service.errors import StudioError
+from bot.service.rows import Job
 
 if TYPE_CHECKING:
     from bot.client import Limner
@@ -15,24 +17,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def delete_result(
-    client: Limner, channel_id: int, message_id: int, user_id: int, *, strict: bool = False
-) -> None:
-    """Delete the job whose result this message is, if it is the user's own.
-
-    A reaction has nobody to answer: what isn't theirs is left alone. With `strict` the refusal is raised (StudioError).
-    """
-    job = await client.studio.job_of_message(message_id)
-    if job is None or job.result_message_id != message_id:
-        return
-    try:
-        await client.studio.delete(job.id, user_id)
-    except StudioError:
-        if strict:
-            raise
-        return
+async def delete_result(client: Limner, job: Job, channel_id: int, message_id: int, user_id: int) -> None:
+    """Delete the job's pictures and the message that shows them. Raises what `Studio.delete` raises."""
+    await client.studio.delete(job.id, user_id)
     channel = client.get_partial_messageable(channel_id, guild_id=job.guild_id)
     try:
         await channel.get_partial_message(message_id).delete()
-    except discord.HTTPException as error:
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log.warning("job %s: its message could not be deleted: %s", job.id, error)
+
+
+async def delete_reacted(client: Limner, payload: discord.RawReactionActionEvent) -> None:
+    """The same for a reaction. It has nobody to answer: what isn't a result of the member's own is left alone."""
+    job = await client.studio.job_of_message(payload.message_id)
+    if job is None or job.result_message_id != payload.message_id:
+        return
+    try:
+        await delete_result(client, job, payload.channel_id, payload.message_id, payload.user_id)
+    except StudioError as refusal:
+        log.debug("job %s: a reaction doesn't delete it: %s", job.id, refusal)

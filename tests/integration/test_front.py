@@ -255,5 +255,27 @@ async def test_refused_waiting_message_after_a_deferral_is_said_so(
     assert title == "Sorry! Could not complete the job!"
 
 
+async def test_result_is_deleted_by_menu_before_its_message_is_noted(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member who is faster than the row: the message's own buttons say which job it is."""
+    noted, studio = asyncio.Event(), front.client.studio
+    deliver = studio.delivered
+
+    async def deliver_late(job_id: str, result_message_id: int | None) -> None:
+        await noted.wait()
+        await deliver(job_id, result_message_id)
+
+    monkeypatch.setattr(studio, "delivered", deliver_late)
+    await front.ada.command("imagine", prompt="a hasty hen")
+    message = await front.ada.result("(fast)", text="hasty hen")
+    refused = await front.bea.menu(message, "Cancel Job")
+    assert (await front.bea.refused(refused))[0] == "Job action restricted"
+    answer = await front.ada.menu(message, "Cancel Job")
+    assert "Deleted" in answer["messages"][0]["content"]
+    await front.ada.until(lambda ms: all(m["id"] != message["id"] for m in ms), timeout=10)
+    noted.set()
+
+
 def _cancel(message: dict[str, Any]) -> str:
     return message["components"][0]["components"][0]["custom_id"]  # type: ignore[no-any-return]
