@@ -15,6 +15,7 @@ from pydantic import AnyUrl, Field, SecretStr, UrlConstraints, ValidationError, 
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "LIMNER_"
+MAX_WELCOME_CREDITS = 1_000_000_000  # what the ledger takes in one transfer
 
 HttpUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https"], host_required=True)]
 WebSocketUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["ws", "wss"], host_required=True)]
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     model: str = "tiny"
     device: str = "auto"
     backend: Literal["local"] = "local"
-    welcome_credits: Annotated[int, Field(ge=0)] = 100
+    welcome_credits: Annotated[int, Field(ge=0, le=MAX_WELCOME_CREDITS)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("guilds", mode="before")

@@ -57,6 +57,10 @@ class _Channel:
         full = len(self.edits) == EDITS_PER_WINDOW
         return max(self.not_before, self.edits[0] + WINDOW_S if full else 0.0)
 
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is left to remember: no edit counts any more, no pause is under way."""
+        return now >= self.not_before and (not self.edits or now >= self.edits[-1] + WINDOW_S)
+
     def pushed_back(self, until: float) -> None:
         self.interval_s = min(MAX_INTERVAL_S, 2 * self.interval_s)
         self.not_before = max(self.not_before, until)
@@ -102,7 +106,7 @@ class ProgressEdits:
             return
         job = self._jobs.get(job_id)
         if job is None:
-            job = self._jobs[job_id] = _Progress(self._channels.setdefault(channel_id, _Channel()))
+            job = self._jobs[job_id] = _Progress(self._channel(channel_id))
         if job.is_stopped:
             return
         unsent = job.pending[1] if job.pending is not None else None
@@ -124,6 +128,14 @@ class ProgressEdits:
         """End all edits for good, awaiting those under way."""
         self._is_closed = True
         await asyncio.gather(*(self.finish(job_id) for job_id in tuple(self._jobs)))
+
+    def _channel(self, channel_id: int) -> _Channel:
+        """The channel's budget. A new one takes the place of those that nobody needs: threads come and go."""
+        if channel_id not in self._channels:
+            now, used = self._clock(), {id(job.channel) for job in self._jobs.values()}
+            kept = {key: one for key, one in self._channels.items() if id(one) in used or not one.is_idle(now)}
+            self._channels = kept | {channel_id: _Channel()}
+        return self._channels[channel_id]
 
     async def _end(self, job: _Progress) -> None:
         job.is_stopped, job.pending = True, None

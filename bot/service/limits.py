@@ -15,7 +15,8 @@ GRID_IMAGES = 4  # a 2x2 grid
 SEEDS_PER_GRID = GRID_IMAGES  # repeats step by this, so no two of their pictures share a seed
 
 MAX_INPUT_BYTES = 10 * 1024 * 1024  # Discord's own limit for members without Nitro
-MAX_INPUT_SIDE = 4096  # 16 megapixels decode to 64 MB: the most that one upload may take of memory
+MAX_INPUT_SIDE = 4096  # 16 megapixels decode to 64 MB a copy, and checking an upload makes up to four
+MAX_DECODING = 2  # orders whose pictures are decoded at once; the rest wait, so that memory stays within 1 GB
 MAX_INPUT_RATIO = 4  # what `--ar` allows: beyond it the short side of the model's area is too small to show anything
 
 MAX_ATTEMPTS = 2  # a job found running at a start with more attempts than this probably brings the process down itself

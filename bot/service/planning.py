@@ -19,7 +19,7 @@ from bot.prompt.parser import ImaginePrompt
 from bot.service import pictures, recipes
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidImage, InvalidParameter, JobNotFound, ModelUnavailable, NotYourJob
-from bot.service.limits import SEEDS_PER_GRID
+from bot.service.limits import MAX_DECODING, SEEDS_PER_GRID
 from bot.service.orders import Order
 from bot.service.storage import Storage
 from db import catalogue, jobs
@@ -48,6 +48,7 @@ class Planner:
         self._database = database
         self._storage = storage
         self._new_seed = new_seed
+        self._decoding = asyncio.Semaphore(MAX_DECODING)
 
     async def plan(self, order: Order) -> Plan:
         """Raises StudioError: the order can't be drawn as it is."""
@@ -79,7 +80,8 @@ class Planner:
         if order.image is None:
             recipe = recipes.text_to_image(prompt, model, seed)
         else:
-            files, size = await asyncio.to_thread(_uploads, order.image, order.mask, model.native_size)
+            async with self._decoding:
+                files, size = await asyncio.to_thread(_uploads, order.image, order.mask, model.native_size)
             draw = recipes.vary if order.mask is None else recipes.inpaint
             recipe = draw(prompt, model, seed, size)
         return Plan(
@@ -100,7 +102,8 @@ class Planner:
     async def _variation(self, parent: Job, image: Image | None, recipe: Recipe, model: Model) -> Plan:
         if image is None:
             raise JobNotFound
-        picture, size = await asyncio.to_thread(self._finished_picture, image, recipe, model)
+        async with self._decoding:
+            picture, size = await asyncio.to_thread(self._finished_picture, image, recipe, model)
         return Plan(
             echo=parent.prompt,
             lane=Lane(parent.lane),

@@ -157,7 +157,8 @@ class Studio:
             won = await settlement.fail(session, job_id, reason, now=self._clock())
             job = await jobs.get(session, job_id)
         if won:
-            await asyncio.to_thread(self._storage.delete_inputs, job_id)
+            # With what a process may have saved that was killed before it settled.
+            await asyncio.to_thread(self._storage.delete, job_id)
         return job
 
     async def settle_cancelled(self, job_id: str, steps_done: int, total_steps: int) -> Job | None:

@@ -93,8 +93,14 @@ async def test_job_whose_waiting_message_never_came_up_is_given_up_uncharged(sho
     await shop.restart()
     (row,) = await shop.until_told(job.id)
     assert (row.state, row.charged) == (JobState.CANCELLED, 0)
-    assert (shop.channel.results, shop.channel.closings, shop.files()) == ({}, {}, [])
+    assert (shop.channel.results, shop.channel.closings) == ({}, {})
     assert (await shop.available(), await shop.pending()) == (100, 0)
+    await shop.until(lambda: cleaned_up(shop))
+
+
+async def cleaned_up(shop: Workshop) -> bool:
+    await shop.studio.queue()
+    return shop.files() == []
 
 
 async def test_order_of_the_new_process_is_not_taken_for_an_orphan(shop: Workshop) -> None:
@@ -150,6 +156,13 @@ async def test_job_that_brings_the_process_down_is_given_up(shop: Workshop) -> N
     assert (row.state, row.attempts) == (JobState.FAILED, MAX_ATTEMPTS + 1)
     assert "interrupted several times" in shop.channel.closings[job.id][0]
     assert await shop.available() == 100
+
+
+async def test_job_that_is_given_up_leaves_no_files(shop: Workshop) -> None:
+    job = await stored(shop)
+    assert shop.files() != []
+    await shop.studio.fail(job.id, "interrupted")
+    assert shop.files() == []
 
 
 @pytest.mark.parametrize("was_told", [False, True])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image as Pillow
 
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidImage, StudioError
+from bot.service.limits import MAX_DECODING
 from db.models import JobState
 from db.session import Database
 from generation.recipe import Task
@@ -120,3 +124,27 @@ async def test_order_whose_files_cannot_all_be_placed_leaves_nothing(
         await shop.studio.submit(shop.order("a fox --repeat 2", action=JobAction.VARY, image=png()))
     assert len(placed) == 1
     assert (await shop.counted(), shop.files()) == ((0, 0, 0), [])
+
+
+async def test_uploads_are_decoded_a_few_at_a_time(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening, gate, really_open = [], threading.Event(), Pillow.open
+
+    def slow_open(*arguments: Any, **options: Any) -> Pillow.Image:
+        opening.append(arguments)
+        gate.wait(20)
+        return really_open(*arguments, **options)
+
+    monkeypatch.setattr(Pillow, "open", slow_open)
+    orders = [shop.order("a fox", member, action=JobAction.VARY, image=png()) for member in range(1, MAX_DECODING + 4)]
+    submitted = [asyncio.create_task(shop.studio.submit(order)) for order in orders]
+
+    async def decoding() -> bool:
+        await shop.studio.queue()
+        return len(opening) >= MAX_DECODING
+
+    await shop.until(decoding)
+    for _ in range(5):
+        await shop.studio.queue()
+    assert len(opening) == MAX_DECODING
+    gate.set()
+    assert [len(tickets) for tickets in await asyncio.gather(*submitted)] == [1] * len(orders)

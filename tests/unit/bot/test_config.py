@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import SettingsError, load
+from bot.config import MAX_WELCOME_CREDITS, SettingsError, load
+from db.ledger import MAX_AMOUNT
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,11 @@ def test_token_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "very" not in repr(settings)
     assert settings.discord_token is not None
     assert settings.discord_token.get_secret_value() == "very.secret.token"
+
+
+def test_more_welcome_credits_than_the_ledger_moves_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every new member's first order would fail."""
+    assert MAX_WELCOME_CREDITS == MAX_AMOUNT
+    monkeypatch.setenv("LIMNER_WELCOME_CREDITS", str(MAX_AMOUNT + 1))
+    with pytest.raises(SettingsError, match="LIMNER_WELCOME_CREDITS"):
+        load(None)

@@ -342,3 +342,13 @@ async def test_aclose_ends_everything_for_good(time: Time, channel: Channel, edi
     await time.advance(60)
     assert len(channel.edits) == EDITS_PER_WINDOW
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("progress")] == []
+
+
+async def test_channels_that_are_quiet_are_forgotten(time: Time, channel: Channel, edits: ProgressEdits) -> None:
+    edits.update("long", 0, "0%")
+    for number in range(1, 50):
+        edits.update(f"job {number}", number, "0%")
+        await time.advance(WINDOW_S)
+        await edits.finish(f"job {number}")
+    assert len(edits._channels) <= 3
+    assert 0 in edits._channels, "a channel whose job is under way keeps its budget"
