@@ -12,14 +12,16 @@ import typer
 from discord import LoginFailure
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.__main__ import now, open_database, run
+from bot.__main__ import now, open_backend, open_database, run
 from bot.config import Settings, SettingsError, load
+from bot.service.catalogue import Catalogue
 from bot.service.errors import StudioError
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from bot.trial import run_trial
 from db import catalogue, ledger
 from db.errors import DatabaseError
+from generation.errors import GenerationError
 
 app = typer.Typer(help="Limner: an image bot for your own Discord server and your own GPU.", no_args_is_help=True)
 models_app = typer.Typer(help="The models that draw.", no_args_is_help=True)
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `limner` script. Expected errors end with one line instead of a traceback."""
     try:
         app(arguments)
-    except (SettingsError, DatabaseError, StudioError, LoginFailure, SQLAlchemyError) as error:
+    except (SettingsError, DatabaseError, StudioError, GenerationError, LoginFailure, SQLAlchemyError) as error:
         typer.echo(f"limner: {error}", err=True)
         sys.exit(1)
 
@@ -44,9 +46,7 @@ def run_bot(
     env_file: Annotated[bool, typer.Option(help="Read settings from ./.env besides the environment.")] = True,
 ) -> None:
     """Run the bot on Discord (needs LIMNER_DISCORD_TOKEN)."""
-    settings = load(Path(".env") if env_file else None)
-
-    run(settings)
+    run(load(Path(".env") if env_file else None))
 
 
 @app.command("try")
@@ -56,7 +56,6 @@ def try_out(
     data_dir: Annotated[Path, typer.Option(help="Where the trial keeps its data.")] = Path("data/sandbox"),
 ) -> None:
     """Start the local Discord and the bot in it, without a token, and print the page's address."""
-
     sys.exit(run_trial(port=port, spec=spec, data_dir=data_dir))
 
 
@@ -91,26 +90,36 @@ def list_models() -> None:
         typer.echo(f"{'*' if is_default else ' '} {key:24} {source}")
 
 
-async def _migrate(settings: Settings) -> None:
+@models_app.command("default")
+def choose_model(
+    model: Annotated[str, typer.Argument(help="A name from the list, or a folder, .safetensors file or hub id.")],
+) -> None:
+    """Choose the model that draws, while the bot isn't running. While it is, use /admin models default."""
+    typer.echo(f"{asyncio.run(_choose_model(load(), model))} draws from now on.")
 
+
+async def _migrate(settings: Settings) -> None:
     async with open_database(settings):
         pass
 
 
 async def _check_books(settings: Settings) -> tuple[str, ...]:
-
     async with open_database(settings) as database, database.read() as session:
         return (await ledger.check_books(session)).problems
 
 
 async def _grant(settings: Settings, member_id: int, amount: int) -> int:
-
     async with open_database(settings) as database:
         studio = Studio(database, Storage(settings.data_dir), clock=now, welcome_credits=settings.welcome_credits)
         return await studio.grant(member_id, amount, by=0, id=f"grant:cli:{secrets.token_hex(8)}")
 
 
 async def _list_models(settings: Settings) -> list[tuple[str, str, bool]]:
-
     async with open_database(settings) as database, database.read() as session:
         return [(model.key, model.source, model.is_default) for model in await catalogue.all(session)]
+
+
+async def _choose_model(settings: Settings, model: str) -> str:
+    async with open_database(settings) as database, open_backend(settings) as backend:
+        catalogue = Catalogue(database, backend, data_dir=settings.data_dir, clock=now)
+        return (await catalogue.set_default(model)).key

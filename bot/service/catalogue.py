@@ -22,6 +22,10 @@ EMBEDDED = "tiny"
 """The model inside the package. Its copy in the data folder is not a model of its own."""
 
 
+MAX_KEY_CHARS = 60
+"""File names may have 255; a list of 25 models must fit an embed of 6,000."""
+
+
 class Catalogue:
     """One per process. A model's `source` is what the backend loads; its key is the short name that people use."""
 
@@ -40,7 +44,11 @@ class Catalogue:
         """
         await self.discover()
         chosen = await self.default()
-        return await self._describe(chosen.source if chosen is not None else source, make_default=chosen is None)
+        try:
+            return await self._describe(chosen.source if chosen is not None else source, make_default=chosen is None)
+        except ModelUnavailable as error:
+            other = "`limner models default`" if chosen is not None else "the setting LIMNER_MODEL"
+            raise ModelUnavailable(f"{error.__cause__} Choose another model with {other}.") from error
 
     async def discover(self) -> list[Model]:
         """Register the diffusers folders under `<data folder>/models` that have no row yet.
@@ -117,7 +125,7 @@ def _row(key: str, source: str, info: ModelInfo, rate: float, now: datetime) -> 
 def _free_key(source: str, models: Sequence[Model]) -> str:
     """The last part of a folder, file or hub id as a name; numbered when another model has it."""
     last = PurePosixPath(source.replace("\\", "/")).name.removesuffix(".safetensors")
-    name = re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-.") or "model"
+    name = re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-.")[:MAX_KEY_CHARS] or "model"
     taken = {model.key for model in models}
     candidates = (name if number == 1 else f"{name}-{number}" for number in range(1, len(taken) + 2))
     return next(candidate for candidate in candidates if candidate not in taken)

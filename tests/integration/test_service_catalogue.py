@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.service.catalogue import Catalogue
+from bot.service.catalogue import MAX_KEY_CHARS, Catalogue
 from bot.service.errors import ModelUnavailable
 from db import catalogue as rows
 from db.session import Database
@@ -34,6 +34,19 @@ async def test_default_that_cannot_be_loaded_stops_the_start(database: Database,
     with pytest.raises(ModelUnavailable, match="no model 'nowhere'"):
         await catalogue.seed("nowhere")
     assert await catalogue.list() == []
+
+
+async def test_refused_start_names_the_way_out(database: Database, tmp_path: Path) -> None:
+    """Nobody can ask a bot that doesn't start: a default whose folder was removed is changed on the command line."""
+    catalogue, _ = make(database, tmp_path)
+    with pytest.raises(ModelUnavailable, match="LIMNER_MODEL"):
+        await catalogue.seed("nowhere")
+    await catalogue.seed("tiny")
+    later = Catalogue(database, ScriptedBackend(models=[XL]), data_dir=tmp_path, clock=ManualClock().now)
+    with pytest.raises(ModelUnavailable, match="`limner models default`"):
+        await later.seed("tiny")
+    await later.set_default(XL.source)
+    assert (await later.seed("tiny")).source == XL.source
 
 
 async def test_source_added_as_default_gets_a_short_key_and_is_loaded_first(database: Database, tmp_path: Path) -> None:
@@ -83,6 +96,12 @@ async def test_folders_are_found_once_and_broken_ones_are_left_out(
     assert "broken" in caplog.text
     await catalogue.seed("tiny")
     assert backend.loaded == [str(folders["foxes"]), "tiny", "tiny"]
+
+
+async def test_key_of_a_long_name_is_short(database: Database, tmp_path: Path) -> None:
+    source = "x" * 240 + ".safetensors"
+    catalogue, _ = make(database, tmp_path, dataclasses.replace(TINY, source=source))
+    assert (await catalogue.set_default(source)).key == "x" * MAX_KEY_CHARS
 
 
 async def test_models_of_the_same_name_get_different_keys(database: Database, tmp_path: Path) -> None:
