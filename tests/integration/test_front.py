@@ -188,24 +188,24 @@ async def test_progress_goes_on_after_a_refused_edit(front: Front) -> None:
     await front.ada.result("(fast)", text="patient panda")
 
 
-async def test_interaction_without_a_channel_object_is_answered(front: Front) -> None:
-    """`channel` is optional in Discord's description; `channel_id` names it too. What can't be read ends nothing."""
-    received: list[dict[str, Any]] = []
-    parse = front.client._parse_interaction
+async def test_interaction_without_a_channel_object_is_drawn(front: Front) -> None:
+    """`channel` is optional in Discord's description; `channel_id` names it too."""
+    parsers = front.client._connection.parsers
+    receive = parsers["INTERACTION_CREATE"]
 
-    def without_channel(data: dict[str, Any]) -> None:
-        received.append(data)
-        parse(data)
+    def receive_without_channel(data: dict[str, Any]) -> None:
+        del data["channel"]
+        receive(data)
 
-    front.client._parse_interaction = without_channel  # type: ignore[assignment]
-    front.client._receive_interaction({"id": "1", "type": 2, "nonsense": True})
-    answer = await front.ada.command("imagine", prompt="a bare bear")
-    data = dict(received[-1])
-    data["id"], data["token"] = "77", "another"
-    del data["channel"]
-    front.client._receive_interaction(data)
-    assert data["channel"] == {"id": data["channel_id"]}
-    assert answer["messages"][0]["content"].startswith("**a bare bear**")
+    parsers["INTERACTION_CREATE"] = receive_without_channel
+    await front.ada.command("imagine", prompt="a bare bear")
+    await front.ada.result("(fast)", text="bare bear")
+
+
+async def test_interaction_that_cannot_be_read_ends_nothing(front: Front) -> None:
+    front.client._connection.parsers["INTERACTION_CREATE"]({"id": "1", "type": 2, "nonsense": True})
+    await front.ada.command("imagine", prompt="an able ape")
+    await front.ada.result("(fast)", text="able ape")
 
 
 async def test_busy_database_does_not_cost_an_answer(
