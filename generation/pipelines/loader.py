@@ -19,6 +19,7 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load
 
 from generation.backend import ModelInfo
 from generation.errors import GenerationError, OutOfMemory, UnknownModel
+from generation.images.enlarge import load_enlarger
 from generation.pipelines.model import LoadedModel
 from generation.pipelines.registry import architecture_of, schedulers_for, tasks_of
 
@@ -98,7 +99,8 @@ def _load(source: str, path: Path, data_dir: Path, device: torch.device) -> Load
         schedulers=schedulers_for(pipeline.scheduler.config),
     )
     with torch.no_grad():
-        return LoadedModel(info, architecture, pipeline)
+        enlarger = load_enlarger(path, device=device, dtype=pipeline.dtype)
+        return LoadedModel(info, architecture, pipeline, enlarger)
 
 
 def _hush_libraries() -> None:

@@ -11,6 +11,7 @@ import torch
 
 from generation.backend import ModelInfo
 from generation.errors import InvalidRecipe
+from generation.images.enlarge import Enlarger
 from generation.images.preview import fit_preview
 from generation.pipelines.registry import Architecture
 from generation.pipelines.shell import make_shell
@@ -24,15 +25,20 @@ class LoadedModel:
     """Shared by all requests for one checkpoint.
 
     denoiser: the module to hand to `Engine.adopt`. to_rgb: see `images.preview`. size_bytes: of all weights.
+    enlarger: makes every finished picture larger than the recipe says; only models that bring one have it.
     """
 
-    def __init__(self, info: ModelInfo, architecture: Architecture, pipeline: Any) -> None:
+    def __init__(
+        self, info: ModelInfo, architecture: Architecture, pipeline: Any, enlarger: Enlarger | None = None
+    ) -> None:
         self.info = info
         self.architecture = architecture
         self.denoiser: torch.nn.Module = getattr(pipeline, architecture.denoiser)
         self.vae = pipeline.vae
+        self.enlarger = enlarger
         self.to_rgb = fit_preview(pipeline.vae, pipeline.vae_scale_factor)
-        modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        parts = [*pipeline.components.values(), enlarger]
+        modules = [part for part in parts if isinstance(part, torch.nn.Module)]
         self.size_bytes = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
         self._pipelines = {task: _sibling(pipeline, architecture.tasks[task]) for task in info.tasks}
         self._prompts: OrderedDict[tuple[str, str, bool], dict[str, torch.Tensor]] = OrderedDict()

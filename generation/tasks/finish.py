@@ -1,4 +1,4 @@
-"""From a drawing's latents to PNG files: decode, check, paste, write. Slow and off the engine's thread."""
+"""From a drawing's latents to PNG files: decode, check, paste, enlarge, write. Slow and off the engine's thread."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from PIL import Image
 
 from generation.errors import GenerationError
 from generation.events import GeneratedImage
+from generation.images.enlarge import enlarge
 from generation.images.latents import decode
 from generation.images.masks import paste_outside
 from generation.images.metadata import PictureMetadata, encode_png
@@ -36,6 +37,8 @@ def _finish_one(drawing: Drawing, latents: torch.Tensor, index: int) -> Generate
     picture = _to_picture(pixels[0], blackened=flagged[0])
     if recipe.task is Task.INPAINT and not flagged[0]:
         picture = paste_outside(drawing.inputs["image"], picture, drawing.inputs["mask_image"])
+    if model.enlarger is not None:
+        picture = enlarge(model.enlarger, picture)
     png = encode_png(picture, PictureMetadata(recipe, index, model.info.digest))
     return GeneratedImage(png, recipe.seeds()[index], picture.width, picture.height, flagged[0])
 

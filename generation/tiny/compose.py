@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,35 +10,76 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor
 
-from generation.tiny.captions import Stops
-from generation.tiny.data import SIZE, Pixels
-
-LARGEST, SMALLEST = 1.02, 1.18  # how many sprite widths the picture is wide
-WANDER = 0.05  # how far a sprite may sit off the middle, in picture halves
+from generation.tiny.data import SIZE, Subject
+from generation.tiny.scenes import Placed, Scene
+from generation.tiny.vocabulary import Stops
 
 
-def paint_backgrounds(stops: Sequence[Stops], size: int = SIZE) -> Tensor:
-    """(n, 3, size, size) in 0..1: vertical gradients through the given stops; one stop is a plain colour."""
-    rows = (np.arange(size) + 0.5) / size
-    painted = np.empty((len(stops), 3, size), np.float32)
+def paint_backgrounds(stops: Sequence[Stops], height: int) -> Tensor:
+    """(n, 3, height, 1) in 0..1: vertical gradients through the given stops; one stop is a plain colour."""
+    rows = (np.arange(height) + 0.5) / height
+    painted = np.empty((len(stops), 3, height), np.float32)
     for column, gradient in zip(painted, stops, strict=True):
-        heights = [height for height, _ in gradient]
+        heights = [place for place, _ in gradient]
         for channel in range(3):
             column[channel] = np.interp(rows, heights, [colour[channel] / 255 for _, colour in gradient])
-    return torch.from_numpy(painted)[..., None].expand(-1, -1, -1, size)
+    return torch.from_numpy(painted)[..., None]
 
 
-def compose(sprites: Sequence[Pixels], stops: Sequence[Stops], generator: torch.Generator) -> Tensor:
-    """(n, 3, 64, 64) in -1..1: each sprite a little moved and scaled over its background."""
-    rgba = torch.from_numpy(np.stack(sprites)).permute(0, 3, 1, 2).float() / 255
-    premultiplied = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1)
-    moved = F.grid_sample(premultiplied, _placement(len(sprites), rgba.shape, generator), align_corners=False)
-    return (moved[:, :3] + paint_backgrounds(stops) * (1 - moved[:, 3:])).clamp(0, 1) * 2 - 1
+class Compositor:
+    """Draws scenes. Keeps the scaled-down sprites that it has used."""
+
+    def __init__(self) -> None:
+        self._scaled: dict[tuple[int, int], tuple[Subject, Tensor]] = {}
+
+    def draw(self, scenes: Sequence[Scene], height: int = SIZE, width: int = SIZE) -> Tensor:
+        """(n, 3, height, width) in -1..1: the scenes' subjects over their backgrounds."""
+        backgrounds = paint_backgrounds([scene.background.stops for scene in scenes], height)
+        canvas = backgrounds.expand(-1, -1, -1, width).clone()
+        for layer in range(max((len(scene.placed) for scene in scenes), default=0)):
+            rows = [row for row, scene in enumerate(scenes) if len(scene.placed) > layer]
+            sprites = self._laid_out([scenes[row].placed[layer] for row in rows], height, width)
+            canvas[rows] = sprites[:, :3] + canvas[rows] * (1 - sprites[:, 3:])
+        return canvas.clamp(0, 1) * 2 - 1
+
+    def _laid_out(self, placed: Sequence[Placed], height: int, width: int) -> Tensor:
+        """(n, 4, height, width): premultiplied RGBA of each subject at its place."""
+        laid_out = torch.empty(len(placed), 4, height, width)
+        levels = [_level(len(one.subject.pixels) / (one.width * min(height, width))) for one in placed]
+        for level in set(levels):
+            rows = [row for row, own in enumerate(levels) if own == level]
+            chosen = [placed[row] for row in rows]
+            sprites = torch.stack([self._sprite(one.subject, level) for one in chosen]).float()
+            laid_out[rows] = F.grid_sample(sprites, _grid(chosen, height, width), align_corners=False)
+        return laid_out
+
+    def _sprite(self, subject: Subject, level: int) -> Tensor:
+        """(4, s, s) premultiplied RGBA in 0..1 with s the sprite's own size >> level."""
+        if level == 0:
+            return _premultiplied(subject)
+        key = id(subject), level
+        if key not in self._scaled:
+            # The subject is kept beside its sprite: an id is only unique among the living.
+            self._scaled[key] = subject, F.avg_pool2d(_premultiplied(subject), 1 << level).half()
+        return self._scaled[key][1]
 
 
-def _placement(count: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    scale = LARGEST + (SMALLEST - LARGEST) * torch.rand(count, generator=generator)
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = scale
-    theta[:, :, 2] = (torch.rand(count, 2, generator=generator) * 2 - 1) * WANDER * scale[:, None]
-    return F.affine_grid(theta, list(shape), align_corners=False)
+def _premultiplied(subject: Subject) -> Tensor:
+    rgba = torch.from_numpy(subject.pixels).permute(2, 0, 1).float() / 255
+    return torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
+
+
+def _level(shrinking: float) -> int:
+    """How often to halve a sprite that is drawn so many times smaller: bilinear sampling skips pixels below half."""
+    return max(0, round(math.log2(shrinking) - 0.01))
+
+
+def _grid(placed: Sequence[Placed], height: int, width: int) -> Tensor:
+    shorter = min(height, width)
+    theta = torch.zeros(len(placed), 2, 3)
+    for row, one in zip(theta, placed, strict=True):
+        row[0, 0], row[1, 1] = width / shorter / one.width, height / shorter / one.width
+        row[0, 2], row[1, 2] = -one.x * row[0, 0], -one.y * row[1, 1]
+        if one.mirrored:
+            row[0] *= -1
+    return F.affine_grid(theta, [len(placed), 4, height, width], align_corners=False)

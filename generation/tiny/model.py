@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from importlib import resources
@@ -18,9 +19,10 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 from generation.errors import UnknownModel
+from generation.images.enlarge import Enlarger, save_enlarger
 
 WEIGHTS = Path(__file__).parent / "weights"
-NATIVE_SIZE = 64
+NATIVE_SIZE = 128
 MAX_TOKENS = 24
 LIMNER_JSON = {"native_size": NATIVE_SIZE, "default_steps": 12, "max_steps": 50, "default_guidance_scale": 4.0}
 
@@ -76,18 +78,42 @@ TOKENIZER_CONFIG = {
 DIGEST_FILE = "limner.digest"
 
 
-def new_autoencoder() -> AutoencoderKL:
-    """Untrained: (n, 3, 64, 64) in -1..1 to latents (n, 4, 16, 16), 1.6 M parameters."""
+def new_autoencoder(channels: tuple[int, ...] = (24, 32, 64, 96)) -> AutoencoderKL:
+    """Untrained: pictures (n, 3, 128, 128) in -1..1 to latents (n, 4, 16, 16), 1.7 M parameters.
+
+    Without the first of `channels` it is the autoencoder for 64 x 64 that it can grow from.
+    """
     return AutoencoderKL(
-        block_out_channels=(32, 64, 96),
+        block_out_channels=channels,
         layers_per_block=1,
         norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
         latent_channels=4,
-        sample_size=NATIVE_SIZE,
+        sample_size=16 << (len(channels) - 1),
         mid_block_add_attention=False,
     )
+
+
+def grown(small: AutoencoderKL) -> AutoencoderKL:
+    """An autoencoder for pictures twice as large: `small`'s weights where they fit, one more block at the fine end.
+
+    To be trained with `small` as teacher: then both have the same latents, and a denoiser for one serves the other.
+    """
+    large = new_autoencoder((24, *small.config.block_out_channels))
+    theirs = {_moved_in(name): tensor for name, tensor in small.state_dict().items()}
+    fitting = {name: tensor for name, tensor in large.state_dict().items() if name in theirs}
+    large.load_state_dict(
+        {name: theirs[name] if theirs[name].shape == tensor.shape else tensor for name, tensor in fitting.items()},
+        strict=False,
+    )
+    large.register_to_config(scaling_factor=small.config.scaling_factor)
+    return large
+
+
+def _moved_in(name: str) -> str:
+    """The encoder gets its new block in front, so the old ones move up by one; the decoder's comes last."""
+    return re.sub(r"^(encoder\.down_blocks\.)(\d+)", lambda found: f"{found[1]}{int(found[2]) + 1}", name)
 
 
 def new_denoiser() -> UNet2DConditionModel:
@@ -120,7 +146,11 @@ def new_scheduler() -> DDIMScheduler:
 
 
 def write_weights(
-    folder: Path, denoiser: UNet2DConditionModel, autoencoder: AutoencoderKL, scheduler: DDIMScheduler
+    folder: Path,
+    denoiser: UNet2DConditionModel,
+    autoencoder: AutoencoderKL,
+    scheduler: DDIMScheduler,
+    enlarger: Enlarger | None = None,
 ) -> None:
     """Replaces `folder` by the trained parts in fp16, as they are committed. The modules themselves stay as they are.
 
@@ -136,6 +166,8 @@ def write_weights(
             half.load_state_dict(module.state_dict())
             half.to(torch.float16).save_pretrained(built / part)
         scheduler.save_pretrained(built / "scheduler")
+        if enlarger is not None:
+            save_enlarger(enlarger, built)
         _write_json(built / "model_index.json", MODEL_INDEX)
         _replace(folder, built)
 

@@ -1,4 +1,4 @@
-"""Trains the embedded model: `python -m generation.tiny.train --fluent DIR --emojibase FILE --out DIR`.
+"""Trains the embedded model: `python -m generation.tiny.train --data CACHE --out OUT`.
 
 Owns the clock, the checkpoints, the sample sheets and the export. Resumable: kill it whenever you like, and go on with
 `--resume`. Runs on the CPU or on CUDA; docs/embedded-model.md has the numbers.
@@ -13,40 +13,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import diffusers
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from diffusers.training_utils import EMAModel
-from PIL import Image
 
+from generation.images.enlarge import Enlarger, load_enlarger
+from generation.tiny.artist import SHEET_PROMPTS, Artist, save_sheet
+from generation.tiny.autoencoder import AutoencoderStage
 from generation.tiny.data import fetch, load_subjects
+from generation.tiny.denoiser import DenoiserStage
+from generation.tiny.enlarger import LARGE, EnlargerStage
+from generation.tiny.learner import Stage
 from generation.tiny.model import (
     WEIGHTS,
+    grown,
     load_pipeline,
     new_autoencoder,
     new_denoiser,
     new_scheduler,
     write_weights,
-)
-from generation.tiny.stages import AutoencoderStage, DenoiserStage, Stage
-
-SHEET_PROMPTS = (
-    "a red apple on a blue background",
-    "a green apple on a white background",
-    "a cat on a pink background",
-    "a dog on a green background",
-    "a blue car",
-    "a red heart on a white background",
-    "a rocket at night",
-    "a castle at sunset",
-    "a fish in the sea",
-    "a pizza on a yellow background",
-    "a smiley on a purple background",
-    "a house in a meadow",
-    "a tree in the snow",
-    "a dragon",
-    "a purple flower",
-    "a robot on an orange background",
 )
 
 
@@ -60,7 +46,7 @@ class Pace:
     minutes: float
     steps: int | None = None
     checkpoint_every: float = 5.0
-    sheet_every: float = 6.0
+    sheet_every: float = 10.0
     progress_steps: int = 50
 
 
@@ -97,40 +83,51 @@ def save_checkpoint(stage: Stage, path: Path, minutes: float) -> None:
     beside.replace(path)
 
 
-def draw_sheet(pipeline: StableDiffusionPipeline, path: Path, prompts: tuple[str, ...] = SHEET_PROMPTS) -> None:
-    """Two pictures of each prompt, four prompts to a row, always the same seeds, through the unmodified pipeline."""
-    cells = []
-    for prompt in prompts:
-        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-        drawn = pipeline(
-            [prompt] * 2, num_inference_steps=12, guidance_scale=4.0, generator=generators, output_type="np"
-        )
-        cells.append(np.concatenate(list(drawn.images), axis=1))
-    rows = [np.concatenate(cells[i : i + 4], axis=1) for i in range(0, len(cells), 4)]
-    sheet = Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.BICUBIC).save(path)
-
-
 def train(options: argparse.Namespace) -> None:
     """Runs the stages that were asked for and leaves checkpoints, sheets and `weights/` in `options.out`."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fluent, emojibase = fetch(options.fetch) if options.fetch else (options.fluent, options.emojibase)
-    subjects = load_subjects(fluent, emojibase)
-    print(f"{len(subjects)} subjects on {device}", flush=True)
+    data = fetch(options.data)
     pipeline = starting_point(options.out, options.init).to(device)
-    pace = Pace(minutes=options.minutes)
-    if options.stage in ("autoencoder", "all"):
-        polish = AutoencoderStage(pipeline.vae, subjects, decoder_only=options.init is not None)
-        short = Pace(minutes=options.minutes * (0.2 if options.stage == "all" else 1.0))
-        run_stage(polish, options.out / "autoencoder.pt", short, resume=options.resume, show=lambda _: None)
-        polish.finish()
-        write_weights(options.out / "start", pipeline.unet, pipeline.vae, pipeline.scheduler)
-    if options.stage in ("denoiser", "all"):
-        stage = DenoiserStage(pipeline, subjects)
-        sheets = Sheets(pipeline, stage.learner.average, options.out / "sheets")
-        run_stage(stage, options.out / "denoiser.pt", pace, resume=options.resume, show=sheets.draw)
+    for name, share, stage in (
+        ("autoencoder", 0.2, train_autoencoder),
+        ("enlarger", 0.1, train_enlarger),
+        ("denoiser", 0.7, train_denoiser),
+    ):
+        if options.stage in (name, "all"):
+            pace = Pace(minutes=options.minutes * (share if options.stage == "all" else 1.0))
+            stage(pipeline, data, pace, options)
     export(options.out, options.out / "weights")
+
+
+def train_autoencoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """Into `out/start`. Grown from `--teacher` when there is one."""
+    checkpoint = options.out / "autoencoder.pt"
+    teacher = None
+    if options.teacher:
+        teacher = AutoencoderKL.from_pretrained(options.teacher / "vae").to(pipeline.device)
+        if not checkpoint.exists():
+            pipeline.vae = grown(teacher).to(pipeline.device)
+    stage = AutoencoderStage(pipeline.vae, load_subjects(data), teacher=teacher)
+    run_stage(stage, checkpoint, pace, resume=options.resume, show=lambda _: None)
+    stage.finish()
+    write_weights(options.out / "start", pipeline.unet, pipeline.vae, pipeline.scheduler)
+
+
+def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """Into `out/start`, for the autoencoder that is there."""
+    enlarger = load_enlarger(options.out / "start") or Enlarger()
+    subjects = load_subjects(data, recolour=False, size=LARGE)
+    stage = EnlargerStage(enlarger.requires_grad_(True).to(pipeline.device), pipeline.vae, subjects)
+    run_stage(stage, options.out / "enlarger.pt", pace, resume=options.resume, show=lambda _: None)
+    stage.finish()
+    write_weights(options.out / "start", pipeline.unet, pipeline.vae, pipeline.scheduler, enlarger)
+
+
+def train_denoiser(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """Leaves its checkpoint in `out`; `export` makes weights of it."""
+    stage = DenoiserStage(pipeline, load_subjects(data))
+    sheets = Sheets(pipeline, stage.learner.average, options.out / "sheets")
+    run_stage(stage, options.out / "denoiser.pt", pace, resume=options.resume, show=sheets.draw)
 
 
 def starting_point(out: Path, init: Path | None) -> StableDiffusionPipeline:
@@ -159,7 +156,7 @@ class Sheets:
         self.average.copy_to(parameters)
         self.pipeline.unet.eval()
         try:
-            draw_sheet(self.pipeline, self.folder / f"{steps:06d}.png")
+            save_sheet(Artist(self.pipeline).draw(SHEET_PROMPTS, seed=1), self.folder / f"{steps:06d}.png", columns=6)
         finally:
             self.average.restore(parameters)
             self.pipeline.unet.train()
@@ -174,32 +171,35 @@ def export(out: Path, target: Path) -> None:
         average = EMAModel(pipeline.unet.parameters())
         average.load_state_dict(state["stage"]["average"])
         average.copy_to(pipeline.unet.parameters())
-    write_weights(target, pipeline.unet, pipeline.vae, pipeline.scheduler)
-    draw_sheet(load_pipeline(out / "exported", target), out / "exported.png")
+    write_weights(target, pipeline.unet, pipeline.vae, pipeline.scheduler, load_enlarger(out / "start"))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line. Exits with a message when the training data are neither given nor to be fetched."""
     parser = argparse.ArgumentParser(prog="python -m generation.tiny.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, sheets and the trained weights")
-    parser.add_argument("--fluent", type=Path, help="assets folder of @lobehub/fluent-emoji-3d")
-    parser.add_argument("--emojibase", type=Path, help="en/data.json of emojibase-data")
-    parser.add_argument("--fetch", type=Path, metavar="CACHE", help="download both packages with npm into this folder")
+    parser.add_argument(
+        "--data", type=Path, metavar="CACHE", help="folder of the training data; what it lacks is fetched"
+    )
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--stage", choices=("autoencoder", "denoiser", "all"), default="all")
+    parser.add_argument("--stage", choices=("autoencoder", "enlarger", "denoiser", "all"), default="all")
     parser.add_argument("--init", type=Path, help="weights folder to go on from; its latent space is kept")
+    parser.add_argument(
+        "--teacher", type=Path, help="weights folder whose autoencoder, half as large, the new one grows from"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--export", action="store_true", help=f"only write the last checkpoint to {WEIGHTS}")
     options = parser.parse_args(arguments)
-    if not (options.export or options.fetch or (options.fluent and options.emojibase)):
-        parser.error("give --fluent and --emojibase, or --fetch CACHE")
+    if not (options.export or options.data):
+        parser.error("give --data CACHE: a folder that holds the training data, or that they are downloaded to")
     return options
 
 
 def main() -> None:
     options = parse()
     torch.set_num_threads(options.threads)
+    diffusers.utils.logging.set_verbosity_error()  # it warns of every caption that is cut at 24 tokens
     if options.export:
         export(options.out, WEIGHTS)
     else:

@@ -1,34 +1,26 @@
-"""The embedded model's training set: words and colours. No torch."""
+"""The embedded model's training data: sprites, their words and colours. No torch."""
 
 from __future__ import annotations
 
 import json
-import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from generation.tiny.captions import (
-    COLOURS,
-    PLACE_WORDS,
-    PLACES,
-    Background,
-    background_phrase,
-    caption,
-    draw_background,
-    with_article,
-)
-from generation.tiny.data import clean_name, dominant_colour, draw_samples, load_subjects, recoloured
+from generation.tiny.data import clean_name, dominant_colour, is_held_out, load_subjects, recoloured
+from generation.tiny.vocabulary import COLOURS
 
-PLAIN_BLUE = Background("blue", ((0.0, COLOURS["blue"]),))
 EMOJI = (
-    ("1f34e", "red apple", 4, ["fruit"], (220, 40, 40)),
-    ("1f436", "dog face", 3, ["puppy"], (150, 150, 150)),
-    ("1f697", "automobile", 5, ["vehicle"], (40, 90, 220)),
-    ("1f1e9", "flag: Germany", 9, [], (220, 40, 40)),
-    ("1f517", "link button", 7, [], (220, 40, 40)),
+    ("1f34e", "🍎", "red apple", 4, ["fruit", "ripe"], (220, 40, 40)),
+    ("1f436", "🐶", "dog face", 3, ["puppy"], (150, 150, 150)),
+    ("1f697", "🚗", "automobile", 5, ["vehicle"], (40, 90, 220)),
+    ("1f1e9", "🇩", "flag: Germany", 9, [], (220, 40, 40)),
+    ("1f517", "🔗", "link button", 7, [], (220, 40, 40)),
+    ("262e", "☮️", "peace symbol", 8, [], (150, 60, 200)),
+    ("1f600", "😀", "grinning face", 0, ["face"], (250, 220, 80)),
 )
 
 
@@ -42,31 +34,19 @@ def disc(colour: tuple[int, int, int], size: int = 64) -> np.ndarray:
 
 
 @pytest.fixture
-def packages(tmp_path: Path) -> tuple[Path, Path]:
-    """Miniatures of both npm packages: (folder of pictures, data.json)."""
-    assets = tmp_path / "assets"
-    assets.mkdir()
+def packages(tmp_path: Path) -> Path:
+    """Miniatures of the three npm packages, as `fetch` leaves them."""
+    folders = {name: tmp_path / name / "package" for name in ("fluent", "emojibase", "emojilib")}
+    for folder, inner in zip(folders.values(), ("assets", "en", "dist"), strict=True):
+        (folder / inner).mkdir(parents=True)
     rows = []
-    for code, label, group, tags, colour in EMOJI:
-        Image.fromarray(disc(colour, 256)).save(assets / f"{code}.webp", lossless=True)
-        rows.append({"hexcode": code.upper(), "label": label, "group": group, "tags": tags})
-    words = tmp_path / "data.json"
-    words.write_text(json.dumps(rows))
-    return assets, words
-
-
-@pytest.mark.parametrize(
-    ("phrase", "said"),
-    [
-        ("apple", "an apple"),
-        ("cat", "a cat"),
-        ("glasses", "glasses"),
-        ("cactus", "a cactus"),
-        ("two hearts", "two hearts"),
-    ],
-)
-def test_with_article_fits_the_noun(phrase: str, said: str) -> None:
-    assert with_article(phrase) == said
+    for code, emoji, label, group, tags, colour in EMOJI:
+        Image.fromarray(disc(colour, 256)).save(folders["fluent"] / "assets" / f"{code}.webp", lossless=True)
+        rows.append({"hexcode": code.upper(), "emoji": emoji, "label": label, "group": group, "tags": tags})
+    (folders["emojibase"] / "en" / "data.json").write_text(json.dumps(rows))
+    keywords = {"🐶": ["dog_face", "barking", "woof", "dog2", ":D"], "☮": ["hippie"]}
+    (folders["emojilib"] / "dist" / "emoji-en-US.json").write_text(json.dumps(keywords))
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -95,51 +75,49 @@ def test_dominant_colour_is_none_for_a_motley_and_for_nothing() -> None:
     assert dominant_colour(np.zeros((64, 64, 4), np.uint8)) is None
 
 
-def test_caption_names_subject_colour_and_background() -> None:
-    rng = random.Random(0)
-    said = [caption("apple", "red", PLAIN_BLUE, rng) for _ in range(400)]
-    assert all("apple" in text and "red" in text for text in said)
-    assert sum("blue" in text for text in said) > 250
-    assert "a red apple on a blue background" in said
-    assert not any(" a orange" in text or " a apple" in text for text in said)
-    assert len(set(said)) > 60
+def test_load_subjects_skips_flags_and_buttons_but_keeps_the_shapes(packages: Path) -> None:
+    subjects = load_subjects(packages, recolour=False)
+    assert {subject.names for subject in subjects} == {
+        ("apple",),
+        ("dog face", "dog"),
+        ("automobile", "car"),
+        ("peace symbol",),
+        ("grinning face", "smiley"),
+    }
+    assert {subject.pixels.shape for subject in subjects} == {(128, 128, 4)}
+    assert load_subjects(packages, size=256)[0].pixels.shape == (256, 256, 4)
 
 
-def test_caption_says_a_place_in_its_own_words() -> None:
-    rng = random.Random(0)
-    for name, stops in PLACES.items():
-        phrase = background_phrase(Background(name, stops), rng)
-        assert any(words in phrase for words in PLACE_WORDS[name])
-
-
-def test_every_place_is_a_gradient_from_top_to_bottom() -> None:
-    for stops in PLACES.values():
-        heights = [height for height, _ in stops]
-        assert heights == sorted(heights)
-        assert (heights[0], heights[-1]) == (0.0, 1.0)
-
-
-def test_draw_background_mixes_plain_colours_and_places() -> None:
-    rng = random.Random(3)
-    plain = sum(draw_background(rng, places=0.3).plain for _ in range(1000))
-    assert 620 < plain < 780
-
-
-def test_load_subjects_skips_flags_and_buttons(packages: tuple[Path, Path]) -> None:
-    subjects = load_subjects(*packages, recolour=False)
-    assert [subject.names for subject in subjects] == [("apple",), ("dog face", "dog"), ("automobile", "car")]
-    assert [subject.colour for subject in subjects] == ["red", "gray", "blue"]
-    assert [subject.must_say_colour for subject in subjects] == [True, False, False]
-    assert {subject.pixels.shape for subject in subjects} == {(64, 64, 4)}
-
-
-def test_load_subjects_refuses_a_folder_without_pictures(packages: tuple[Path, Path], tmp_path: Path) -> None:
+def test_load_subjects_refuses_a_folder_without_pictures(packages: Path) -> None:
+    shutil.rmtree(packages / "fluent" / "package" / "assets")
     with pytest.raises(FileNotFoundError, match="fluent-emoji"):
-        load_subjects(tmp_path / "elsewhere", packages[1])
+        load_subjects(packages)
 
 
-def test_recoloured_copies_have_the_colour_that_they_are_named_after(packages: tuple[Path, Path]) -> None:
-    apple = load_subjects(*packages, recolour=False)[0]
+def test_words_come_from_both_packages_tidied(packages: Path) -> None:
+    dog = next(subject for subject in load_subjects(packages) if "dog" in subject.names)
+    assert {"barking", "woof"} <= {*dog.tags, *dog.held_out}
+    assert not {"dog2", ":d", "dog_face", "dog face"} & {*dog.tags, *dog.held_out}
+
+
+def test_held_out_words_are_kept_from_every_caption(packages: Path) -> None:
+    for subject in load_subjects(packages, recolour=False):
+        assert all(is_held_out(tag) for tag in subject.held_out)
+        assert not any(is_held_out(tag) for tag in subject.tags)
+
+
+def test_about_one_word_in_nine_is_held_out() -> None:
+    assert 60 < sum(is_held_out(f"word {number}") for number in range(900)) < 140
+
+
+def test_colours_are_said_where_the_name_says_them(packages: Path) -> None:
+    found = {subject.names[0]: subject for subject in load_subjects(packages, recolour=False)}
+    assert (found["apple"].colour, found["apple"].must_say_colour) == ("red", True)
+    assert (found["automobile"].colour, found["automobile"].must_say_colour) == ("blue", False)
+
+
+def test_recoloured_copies_have_the_colour_that_they_are_named_after(packages: Path) -> None:
+    apple = next(subject for subject in load_subjects(packages, recolour=False) if "apple" in subject.names)
     copies = recoloured(apple)
     assert {"blue", "green", "yellow"} <= {copy.colour for copy in copies}
     assert all(dominant_colour(copy.pixels) == copy.colour != "red" for copy in copies)
@@ -147,10 +125,7 @@ def test_recoloured_copies_have_the_colour_that_they_are_named_after(packages: t
     assert all(np.array_equal(copy.pixels[..., 3], apple.pixels[..., 3]) for copy in copies)
 
 
-def test_draw_samples_repeats_itself_for_the_same_seed(packages: tuple[Path, Path]) -> None:
-    subjects = load_subjects(*packages)
-    first, second = (draw_samples(subjects, 200, random.Random(5)) for _ in range(2))
-    assert [sample.prompt for sample in first] == [sample.prompt for sample in second]
-    blue_apples = [s for s in first if s.subject.names[0] == "apple" and s.subject.colour == "blue"]
-    assert blue_apples
-    assert all("blue" in sample.prompt for sample in blue_apples)
+def test_faces_keep_their_colour(packages: Path) -> None:
+    subjects = load_subjects(packages)
+    assert sum("smiley" in subject.names for subject in subjects) == 1
+    assert sum("apple" in subject.names for subject in subjects) > 1

@@ -1,0 +1,86 @@
+"""Training scenes: which subjects stand where, how big, before what, and the words that ask for it. Knows no torch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from generation.tiny.captions import RELATIONS, Background, caption, draw_background, subject_phrase
+from generation.tiny.data import Subject
+
+PAIRS = 0.25  # the share of scenes with two subjects
+SIZED = 0.1  # the share of single subjects whose size is said
+CONTRASTED = 0.3  # the share of pairs with a big and a small one
+MIRRORED = 0.3
+LOOSE_WORDS = 0.3  # the share of subjects called by a tag, not by name
+
+# Widths of a subject as shares of the picture's shorter side.
+ALONE = {None: (0.8, 0.95), "small": (0.4, 0.55), "big": (1.0, 1.06)}
+PAIRED = {None: (0.44, 0.5), "small": (0.28, 0.34), "big": (0.54, 0.6)}
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A subject at its place. (x, y) is its middle in -1..1 of the picture, y downwards.
+
+    `width` is a share of the picture's shorter side.
+    """
+
+    subject: Subject
+    x: float
+    y: float
+    width: float
+    mirrored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One or two subjects, what lies behind them, and the words that ask for all of it."""
+
+    placed: tuple[Placed, ...]
+    background: Background
+    prompt: str
+
+
+def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random) -> list[Scene]:
+    """`count` random scenes, subjects by their weights."""
+    chosen = rng.choices(subjects, [subject.weight for subject in subjects], k=2 * count)
+    return [
+        _pair(first, second, rng) if first is not second and rng.random() < PAIRS else _single(first, rng)
+        for first, second in zip(chosen[:count], chosen[count:], strict=True)
+    ]
+
+
+def _single(subject: Subject, rng: random.Random) -> Scene:
+    size = rng.choice(("small", "big")) if rng.random() < SIZED else None
+    wander = 0.35 if size == "small" else 0.08
+    background = draw_background(rng)
+    placed = _place(subject, 0.0, 0.0, rng.uniform(*ALONE[size]), wander, rng)
+    return Scene((placed,), background, caption(_say(subject, size, rng), background, rng))
+
+
+def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
+    relation = "beside" if rng.random() < 0.65 else "above"
+    sizes: tuple[str | None, str | None] = (None, None)
+    if rng.random() < CONTRASTED:
+        sizes = ("small", "big") if rng.random() < 0.5 else ("big", "small")
+    x, y = (0.48, 0.0) if relation == "beside" else (0.0, 0.48)
+    placed = tuple(
+        _place(subject, x * side, y * side, rng.uniform(*PAIRED[size]), 0.04, rng)
+        for subject, size, side in zip((first, second), sizes, (-1, 1), strict=True)
+    )
+    words = [_say(subject, size, rng) for subject, size in zip((first, second), sizes, strict=True)]
+    background = draw_background(rng)
+    return Scene(placed, background, caption(rng.choice(RELATIONS[relation]).format(*words), background, rng))
+
+
+def _place(subject: Subject, x: float, y: float, width: float, wander: float, rng: random.Random) -> Placed:
+    moved = x + rng.uniform(-wander, wander), y + rng.uniform(-wander, wander)
+    return Placed(subject, *moved, width, mirrored=rng.random() < MIRRORED)
+
+
+def _say(subject: Subject, size: str | None, rng: random.Random) -> str:
+    name = rng.choice(subject.tags if subject.tags and rng.random() < LOOSE_WORDS else subject.names)
+    colour = subject.colour if subject.must_say_colour or rng.random() < 0.3 else None
+    return subject_phrase(name, colour, size, rng)

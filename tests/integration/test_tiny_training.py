@@ -1,0 +1,252 @@
+"""The embedded model's parts can be trained, killed, resumed and exported; training pictures are what the words say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own habit)
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+from generation.images.enlarge import Enlarger, load_enlarger
+from generation.tiny import denoiser
+from generation.tiny.artist import Artist, save_sheet
+from generation.tiny.autoencoder import AutoencoderStage
+from generation.tiny.captions import plain_background
+from generation.tiny.compose import Compositor, paint_backgrounds
+from generation.tiny.data import Subject
+from generation.tiny.denoiser import DenoiserStage
+from generation.tiny.enlarger import EnlargerStage
+from generation.tiny.learner import learning_rate
+from generation.tiny.model import (
+    grown,
+    load_pipeline,
+    new_autoencoder,
+    new_denoiser,
+    new_scheduler,
+    write_weights,
+)
+from generation.tiny.scenes import Placed, Scene
+from generation.tiny.train import Pace, export, parse, run_stage
+from generation.tiny.vocabulary import COLOURS
+
+BLUE = plain_background("blue")
+HORIZON = ((0.0, COLOURS["blue"]), (0.5, COLOURS["blue"]), (0.5, COLOURS["green"]), (1.0, COLOURS["green"]))
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> StableDiffusionPipeline:
+    """A pipeline with random weights, for the training to change."""
+    torch.manual_seed(0)
+    write_weights(tmp_path / "untrained", new_denoiser(), new_autoencoder(), new_scheduler())
+    return load_pipeline(tmp_path / "untrained-model", tmp_path / "untrained")
+
+
+@pytest.fixture
+def squares() -> list[Subject]:
+    """Four plain squares on transparency, half as wide as their sprites."""
+    subjects = []
+    for name in ("red", "green", "yellow", "black"):
+        pixels = np.zeros((128, 128, 4), np.uint8)
+        pixels[32:96, 32:96] = (*COLOURS[name], 255)
+        subjects.append(Subject(("square",), (), (), pixels, name, 1.0, must_say_colour=True))
+    return subjects
+
+
+@pytest.fixture
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoiser, "PART", 8)
+
+
+def colours_at(picture: torch.Tensor, *points: tuple[int, int]) -> list[str]:
+    """The named colours nearest to the pixels at (x, y) of (3, h, w) in -1..1."""
+    seen = [(picture[:, y, x] + 1) * 127.5 for x, y in points]
+    return [min(COLOURS, key=lambda name: (s - torch.tensor(COLOURS[name])).square().sum().item()) for s in seen]
+
+
+def test_backgrounds_are_plain_or_have_a_horizon() -> None:
+    plain, horizon = paint_backgrounds([BLUE.stops, HORIZON], 64)
+    torch.testing.assert_close(plain[:, 5, 0] * 255, torch.tensor(COLOURS["blue"], dtype=torch.float32))
+    torch.testing.assert_close(horizon[:, 10, 0] * 255, torch.tensor(COLOURS["blue"], dtype=torch.float32))
+    torch.testing.assert_close(horizon[:, 50, 0] * 255, torch.tensor(COLOURS["green"], dtype=torch.float32))
+
+
+def test_subjects_stand_where_the_scene_puts_them(squares: list[Subject]) -> None:
+    red, green = squares[:2]
+    scene = Scene((Placed(red, -0.5, 0.0, 0.5, False), Placed(green, 0.5, 0.5, 0.5, True)), BLUE, "")
+    for height, width in ((128, 128), (64, 64), (128, 192)):
+        picture = Compositor().draw([scene], height, width)[0]
+        assert picture.shape == (3, height, width)
+        points = [(width // 4, height // 2), (width * 3 // 4, height * 3 // 4), (width // 2, height // 8)]
+        assert colours_at(picture, *points) == ["red", "green", "blue"]
+
+
+def test_a_subject_is_as_wide_as_its_share_of_the_shorter_side(squares: list[Subject]) -> None:
+    for width_share in (0.3, 0.6, 1.0):
+        scene = Scene((Placed(squares[0], 0.0, 0.0, width_share, False),), BLUE, "")
+        picture = Compositor().draw([scene], 128, 256)[0]
+        # The square fills the middle half of its sprite.
+        assert (picture[0] > 0).sum().item() == pytest.approx((128 * width_share / 2) ** 2, rel=0.12)
+
+
+def test_mirrored_subjects_face_the_other_way() -> None:
+    pixels = np.zeros((128, 128, 4), np.uint8)
+    pixels[:, :64] = (*COLOURS["red"], 255)
+    half = Subject(("half",), (), (), pixels, "red", 1.0)
+    scenes = [Scene((Placed(half, 0.2, 0.0, 0.5, mirrored),), BLUE, "") for mirrored in (False, True)]
+    plain, mirrored = Compositor().draw(scenes)
+    left, right = (64 + 13 - 16, 64), (64 + 13 + 16, 64)
+    assert colours_at(plain, left, right) == ["red", "blue"]
+    assert colours_at(mirrored, left, right) == ["blue", "red"]
+
+
+def test_learning_rate_warms_up_and_decays() -> None:
+    assert learning_rate(1.0, step=0, done=0.0) == pytest.approx(0.01)
+    assert learning_rate(1.0, step=500, done=0.5) == 1.0
+    assert learning_rate(1.0, step=500, done=0.8) == pytest.approx(0.5)
+    assert learning_rate(1.0, step=500, done=1.0) == pytest.approx(0.03)
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_denoiser_training_is_saved_resumed_and_exported(
+    untrained: StableDiffusionPipeline, squares: list[Subject], tmp_path: Path
+) -> None:
+    shown: list[int] = []
+    first = untrained.unet.conv_in.weight.detach().clone()
+    stage = DenoiserStage(untrained, squares, batch=4, parts=2)
+    run_stage(stage, tmp_path / "denoiser.pt", Pace(minutes=9, steps=3), resume=False, show=shown.append)
+    trained = untrained.unet.conv_in.weight.detach().clone()
+    assert not torch.equal(trained, first)
+
+    fresh = load_pipeline(tmp_path / "fresh", tmp_path / "untrained")
+    resumed = DenoiserStage(fresh, squares, batch=4, parts=2)
+    run_stage(resumed, tmp_path / "denoiser.pt", Pace(minutes=9, steps=3), resume=True, show=shown.append)
+    torch.testing.assert_close(fresh.unet.conv_in.weight.detach(), trained)
+    run_stage(resumed, tmp_path / "denoiser.pt", Pace(minutes=9, steps=4), resume=True, show=shown.append)
+    assert shown == [3, 3, 4]
+
+    (tmp_path / "untrained").rename(tmp_path / "start")
+    export(tmp_path, tmp_path / "weights")
+    exported = load_pipeline(tmp_path / "reread", tmp_path / "weights").unet
+    average = dict(
+        zip([name for name, _ in exported.named_parameters()], resumed.learner.average.shadow_params, strict=True)
+    )
+    torch.testing.assert_close(exported.conv_in.weight.detach(), average["conv_in.weight"].half().float())
+    configs = [path.read_text("utf-8") for path in (tmp_path / "weights").rglob("*.json")]
+    assert configs
+    assert not any(str(tmp_path) in text for text in configs), (
+        "the weights name folders of the machine that trained them"
+    )
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_training_refuses_to_overwrite_a_checkpoint(
+    untrained: StableDiffusionPipeline, squares: list[Subject], tmp_path: Path
+) -> None:
+    (tmp_path / "denoiser.pt").touch()
+    stage = DenoiserStage(untrained, squares, batch=4, parts=2)
+    with pytest.raises(FileExistsError, match="--resume"):
+        run_stage(stage, tmp_path / "denoiser.pt", Pace(minutes=9, steps=1), resume=False, show=lambda _: None)
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_denoiser_sees_every_shape_it_is_trained_for(
+    untrained: StableDiffusionPipeline, squares: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser, "SHAPES", (((16, 16), 1), ((11, 22), 1), ((19, 13), 1)))
+    seen: set[tuple[int, ...]] = set()
+    hook = untrained.unet.register_forward_pre_hook(lambda _, given: seen.add(tuple(given[0].shape[-2:])))
+    stage = DenoiserStage(untrained, squares, batch=8, parts=8, passes=1)
+    for _ in range(8):
+        stage.step(0.0)
+    hook.remove()
+    assert seen == {(16, 16), (11, 22), (19, 13)}
+
+
+def test_autoencoder_training_learns_and_fits_its_scaling(
+    untrained: StableDiffusionPipeline, squares: list[Subject], tmp_path: Path
+) -> None:
+    vae = untrained.vae
+    encoder, decoder = vae.encoder.conv_in.weight.detach().clone(), vae.decoder.conv_in.weight.detach().clone()
+    stage = AutoencoderStage(vae, squares, teacher=None, batch=2)
+    run_stage(stage, tmp_path / "autoencoder.pt", Pace(minutes=9, steps=2), resume=False, show=lambda _: None)
+    scaling = vae.config.scaling_factor
+    stage.finish()
+    assert not torch.equal(vae.encoder.conv_in.weight, encoder)
+    assert not torch.equal(vae.decoder.conv_in.weight, decoder)
+    assert vae.config.scaling_factor != scaling
+
+
+def test_a_grown_autoencoder_learns_its_teachers_latents(squares: list[Subject]) -> None:
+    torch.manual_seed(0)
+    teacher = new_autoencoder((32, 64, 96)).eval()
+    teacher.register_to_config(scaling_factor=0.7)
+    large = grown(teacher)
+    assert torch.equal(
+        large.encoder.mid_block.resnets[0].conv1.weight, teacher.encoder.mid_block.resnets[0].conv1.weight
+    )
+    assert torch.equal(
+        large.encoder.down_blocks[2].resnets[0].conv1.weight, teacher.encoder.down_blocks[1].resnets[0].conv1.weight
+    )
+    assert torch.equal(
+        large.decoder.up_blocks[1].resnets[0].conv1.weight, teacher.decoder.up_blocks[1].resnets[0].conv1.weight
+    )
+
+    pictures = Compositor().draw([Scene((Placed(square, 0.0, 0.0, 0.9, False),), BLUE, "") for square in squares])
+
+    def distance() -> float:
+        with torch.no_grad():
+            wanted = teacher.encode(F.avg_pool2d(pictures, 2)).latent_dist.mean
+            return F.mse_loss(large.encode(pictures).latent_dist.mean, wanted).item()
+
+    before = distance()
+    stage = AutoencoderStage(large, squares, teacher=teacher, batch=4)
+    for _ in range(12):
+        stage.step(0.0)
+    assert distance() < 0.6 * before
+    stage.finish()
+    assert large.config.scaling_factor == 0.7
+
+
+def test_enlarger_training_learns_and_is_exported_with_the_weights(
+    untrained: StableDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An untrained autoencoder's pictures are noise, from which there is nothing to learn.
+    monkeypatch.setattr(EnlargerStage, "_through_autoencoder", lambda self, pictures: pictures)
+    pixels = np.zeros((256, 256, 4), np.uint8)
+    pixels[60:200, 60:200] = (*COLOURS["red"], 255)
+    square = Subject(("square",), (), (), pixels, "red", 1.0)
+    torch.manual_seed(0)
+    enlarger = Enlarger()
+    stage = EnlargerStage(enlarger, untrained.vae, [square], batch=4)
+    losses = [stage.step(0.0) for _ in range(16)]
+    assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
+    stage.finish()
+
+    write_weights(tmp_path / "start", untrained.unet, untrained.vae, untrained.scheduler, enlarger)
+    export(tmp_path, tmp_path / "weights")
+    reread = load_enlarger(tmp_path / "weights")
+    assert reread is not None
+    picture = torch.rand(1, 3, 8, 10) * 2 - 1
+    torch.testing.assert_close(reread(picture), enlarger(picture), atol=5e-3, rtol=0)
+    assert reread(picture).shape == (1, 3, 32, 40)
+
+
+def test_artist_draws_each_picture_from_its_own_seed(untrained: StableDiffusionPipeline, tmp_path: Path) -> None:
+    artist = Artist(untrained, steps=2)
+    three = artist.draw(["a cat", "a dog", "a cat"], seed=5)
+    assert three.shape == (3, 3, 128, 128)
+    torch.testing.assert_close(artist.draw(["a cat"], seed=7)[0], three[2], atol=0.02, rtol=0)
+    save_sheet(three, tmp_path / "sheet.png", columns=3)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (3 * 128, 128)
+
+
+def test_command_line_wants_training_data(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--out", "somewhere"])
+    assert "--data" in capsys.readouterr().err
+    assert parse(["--out", "somewhere", "--export"]).export
