@@ -35,9 +35,13 @@ class Enlarger(torch.nn.Module):
             torch.nn.Conv2d(channels, 3 * FACTOR**2, 3, padding=1),
             torch.nn.PixelShuffle(FACTOR),
         )
-        last = self.body[-2]
-        torch.nn.init.zeros_(last.weight)  # training starts from plain bilinear scaling
-        torch.nn.init.zeros_(last.bias)
+        for layer in self.body:
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(
+                    layer.weight, a=0.25
+                )  # PReLU's slope; PyTorch's default fades out in depth
+                torch.nn.init.zeros_(layer.bias)
+        torch.nn.init.zeros_(self.body[-2].weight)  # training starts from plain bilinear scaling
 
     def forward(self, pictures: Tensor) -> Tensor:
         base = F.interpolate(pictures, scale_factor=FACTOR, mode="bilinear")

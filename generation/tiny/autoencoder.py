@@ -12,7 +12,7 @@ from torch import Tensor
 from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
-from generation.tiny.scenes import draw_scenes
+from generation.tiny.scenes import Scene, draw_scenes
 
 NOISE = 0.05
 """What the decoder learns to forgive, as a share of the latents' spread: the denoiser gets some of it wrong."""
@@ -37,7 +37,7 @@ class AutoencoderStage:
 
     def step(self, done: float) -> float:
         rng = random.Random(f"autoencoder {self.learner.steps}")
-        target = self._compositor.draw(draw_scenes(self._subjects, self.batch, rng)).to(self._model.device)
+        target = self._draw(draw_scenes(self._subjects, self.batch, rng))
         with torch.autocast(self._model.device.type, dtype=torch.bfloat16):
             mean = self._model.encode(target).latent_dist.mean
             given = mean if self._teacher is None else self._taught(target)
@@ -49,6 +49,9 @@ class AutoencoderStage:
             loss = loss + F.mse_loss(mean.float(), given.float())
         return self.learner.update(loss, done, decay_from=0.3)
 
+    def _draw(self, scenes: list[Scene]) -> Tensor:
+        return self._compositor.draw(scenes).to(self._model.device)
+
     @torch.no_grad()
     def _taught(self, target: Tensor) -> Tensor:
         assert self._teacher is not None
@@ -58,12 +61,10 @@ class AutoencoderStage:
         """Puts the averaged weights in and fits the scaling factor to the latents (unless they are a teacher's)."""
         self.learner.average.copy_to(self.learner.parameters)
         if self._teacher is None:
+            scenes = draw_scenes(self._subjects, 128, random.Random(0))
             with torch.inference_mode():
-                pictures = self._compositor.draw(draw_scenes(self._subjects, 512, random.Random(0))).to(
-                    self._model.device
-                )
-                spread = self._model.encode(pictures).latent_dist.mean.std().item()
-            self._model.register_to_config(scaling_factor=1 / spread)
+                latents = [self._model.encode(part).latent_dist.mean for part in self._draw(scenes).split(32)]
+            self._model.register_to_config(scaling_factor=1 / torch.cat(latents).std().item())
         self._model.eval()
 
 

@@ -50,7 +50,7 @@ fleur-de-lis, latin cross, star of David, menorah, medical symbol, fast up butto
 """
 SHAPES = frozenset(label.strip() for label in _SHAPES.split(","))
 RECOLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
-RECOLOUR_SHARE = 0.2
+RECOLOUR_SHARE = 0.15
 RECOLOURED_GROUPS = frozenset({3, 4, 5, 6, 7, 8})  # not faces, hearts and people: their colours are names
 LARGEST_TAG = 4  # a tag that more subjects share says too little
 HELD_OUT = 9  # one in so many of emojibase's tags is never trained on: evaluate.py asks with those

@@ -16,7 +16,7 @@ from generation.tiny.learner import Learner
 from generation.tiny.scenes import Scene, draw_scenes
 
 # Latents' (height, width) and how many parts of a bank have them: square, and the ratios from 1:2 to 2:1.
-SHAPES = (((16, 16), 24), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22, 11), 1))
+SHAPES = (((16, 16), 36), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22, 11), 1))
 
 PART = 256  # scenes of one shape that are drawn and encoded together
 
@@ -34,7 +34,7 @@ class DenoiserStage:
         self,
         pipeline: StableDiffusionPipeline,
         subjects: list[Subject],
-        batch: int = 64,
+        batch: int = 32,
         parts: int = 32,
         passes: int = 6,
     ):
@@ -44,7 +44,7 @@ class DenoiserStage:
         self._unet = pipeline.unet.train().to(memory_format=torch.channels_last)
         # PyTorch's fused attention has a slow backward on the CPU: plain matrix products train 30 % faster.
         self._unet.set_attn_processor(AttnProcessor())
-        self.learner = Learner(list(self._unet.parameters()), peak=4e-4, average=0.998, clip=1.0)
+        self.learner = Learner(list(self._unet.parameters()), peak=4e-4, average=0.999, clip=1.0)
         self._alphas = pipeline.scheduler.alphas_cumprod.to(pipeline.device)
         self._empty = self._encode_prompts([""])
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
@@ -63,10 +63,10 @@ class DenoiserStage:
     def _times(self, count: int) -> Tensor:
         """One timestep from each of `count` slices of equal weight: a quieter gradient than independent ones.
 
-        The weight grows threefold from no noise to pure noise: what a picture shows is decided early in drawing.
+        The weight grows sevenfold from no noise to pure noise: what a picture shows is decided early in drawing.
         """
         share = (torch.arange(count) + torch.rand(count)) / count
-        return (((0.25 + 2 * share).sqrt() - 0.5) * 1000).long().clamp(0, 999).to(self._unet.device)
+        return (((0.0625 + 3 * share).sqrt() - 0.25) / 1.5 * 1000).long().clamp(0, 999).to(self._unet.device)
 
     def _next_batch(self) -> tuple[Tensor, Tensor]:
         try:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from generation.tiny.captions import RELATIONS, Background, caption, draw_background, subject_phrase
 from generation.tiny.data import Subject
 
-PAIRS = 0.25  # the share of scenes with two subjects
+PAIRS = 0.2  # the share of scenes with two subjects
 SIZED = 0.1  # the share of single subjects whose size is said
 CONTRASTED = 0.3  # the share of pairs with a big and a small one
-MIRRORED = 0.3
-LOOSE_WORDS = 0.3  # the share of subjects called by a tag, not by name
+MIRRORED = 0.15
+LOOSE_WORDS = 0.25  # the share of subjects called by a tag, not by name
 
 # Widths of a subject as shares of the picture's shorter side.
-ALONE = {None: (0.8, 0.95), "small": (0.4, 0.55), "big": (1.0, 1.06)}
+ALONE = {None: (0.85, 0.93), "small": (0.4, 0.55), "big": (1.0, 1.06)}
 PAIRED = {None: (0.44, 0.5), "small": (0.28, 0.34), "big": (0.54, 0.6)}
 
 
@@ -54,7 +54,7 @@ def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random) -> 
 
 def _single(subject: Subject, rng: random.Random) -> Scene:
     size = rng.choice(("small", "big")) if rng.random() < SIZED else None
-    wander = 0.35 if size == "small" else 0.08
+    wander = 0.35 if size == "small" else 0.04
     background = draw_background(rng)
     placed = _place(subject, 0.0, 0.0, rng.uniform(*ALONE[size]), wander, rng)
     return Scene((placed,), background, caption(_say(subject, size, rng), background, rng))
