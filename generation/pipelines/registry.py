@@ -13,6 +13,7 @@ from typing import Any
 import diffusers
 
 from generation.errors import InvalidRecipe, UnknownModel
+from generation.pipelines.zero_snr import nearly_zero_snr_betas
 from generation.recipe import Task
 
 
@@ -94,16 +95,12 @@ SCHEDULERS: Mapping[str, SchedulerChoice] = {
 
 
 def schedulers_for(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The schedulers that can follow a checkpoint's scheduler config.
-
-    A model trained with zero terminal signal-to-noise ratio draws grey fog under a scheduler that doesn't know of it.
-    """
-    needs = {"rescale_betas_zero_snr"} if config.get("rescale_betas_zero_snr") else set()
+    """The schedulers that can follow a checkpoint's scheduler config."""
     found = []
     for name, choice in SCHEDULERS.items():
         if choice.class_name == "LMSDiscreteScheduler" and not diffusers.utils.is_scipy_available():
             continue
-        if needs <= set(inspect.signature(getattr(diffusers, choice.class_name).__init__).parameters):
+        if not _needs_betas(choice, config) or config.get("beta_schedule", "linear") in ("linear", "scaled_linear"):
             found.append(name)
     return tuple(found)
 
@@ -114,4 +111,18 @@ def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
     if name not in allowed:
         raise InvalidRecipe(f"The sampler {name!r} doesn't work with this model. Choose one of {', '.join(allowed)}.")
     choice = SCHEDULERS[name]
-    return getattr(diffusers, choice.class_name).from_config(config, **choice.changes)
+    changes = dict(choice.changes)
+    if _needs_betas(choice, config):
+        changes |= {"trained_betas": nearly_zero_snr_betas(config), "rescale_betas_zero_snr": False}
+    return getattr(diffusers, choice.class_name).from_config(config, **changes)
+
+
+def _needs_betas(choice: SchedulerChoice, config: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint's zero terminal signal must be spelt out in betas.
+
+    Some schedulers don't know of it. Those with Karras's sigmas do, but spread their steps up to a sigma of 4096.
+    """
+    if not config.get("rescale_betas_zero_snr"):
+        return False
+    known = inspect.signature(getattr(diffusers, choice.class_name).__init__).parameters
+    return "rescale_betas_zero_snr" not in known or bool(choice.changes.get("use_karras_sigmas"))

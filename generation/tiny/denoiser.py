@@ -16,7 +16,7 @@ from generation.tiny.learner import Learner
 from generation.tiny.scenes import Scene, draw_scenes
 
 # Latents' (height, width) and how many parts of a bank have them: square, and the ratios from 1:2 to 2:1.
-SHAPES = (((16, 16), 36), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22, 11), 1))
+SHAPES = (((16, 16), 76), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22, 11), 1))
 
 PART = 256  # scenes of one shape that are drawn and encoded together
 
@@ -44,7 +44,7 @@ class DenoiserStage:
         self._unet = pipeline.unet.train().to(memory_format=torch.channels_last)
         # PyTorch's fused attention has a slow backward on the CPU: plain matrix products train 30 % faster.
         self._unet.set_attn_processor(AttnProcessor())
-        self.learner = Learner(list(self._unet.parameters()), peak=4e-4, average=0.999, clip=1.0)
+        self.learner = Learner(list(self._unet.parameters()), peak=5e-4, average=0.999, clip=1.0)
         self._alphas = pipeline.scheduler.alphas_cumprod.to(pipeline.device)
         self._empty = self._encode_prompts([""])
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())

@@ -41,7 +41,7 @@ async def test_imagine_upscale_variation_and_reroll(bot, ada) -> None:
     labels = [c.get("label") or c["emoji"]["name"] for row in grid_message["components"] for c in row["components"]]
     assert labels == ["U1", "U2", "U3", "U4", "🔄", "V1", "V2", "V3", "V4"]
     grid = await ada.picture(grid_message)
-    assert grid.size == (128, 128)
+    assert grid.size == (1024, 1024)
 
     await ada.press(grid_message, "U2")
     single = await ada.result(f"Image #2 <@{ada.user}>", after=grid_message["id"])
@@ -50,7 +50,7 @@ async def test_imagine_upscale_variation_and_reroll(bot, ada) -> None:
 
     await ada.press(grid_message, "V3")
     variations = await ada.result(f"Variations (Strong) by <@{ada.user}> (fast)", after=grid_message["id"])
-    assert (await ada.picture(variations)).size == (128, 128)
+    assert (await ada.picture(variations)).size == (1024, 1024)
 
     await ada.press(grid_message, "🔄")
     rerolled = await ada.result("(fast)", after=variations["id"])
@@ -89,7 +89,7 @@ async def test_vary_keeps_the_uploaded_pictures_look(bot, bea) -> None:
     source = Image.new("RGB", (96, 96), (52, 120, 219))
     await bea.command("vary", prompt="a red heart on a blue background", files={"image": png(source)})
     message = await bea.result(f"Variations by <@{bea.user}> (fast)")
-    assert (await bea.picture(message)).size == (128, 128)
+    assert (await bea.picture(message)).size == (1024, 1024)
 
 
 async def test_inpaint_changes_only_what_the_mask_covers(bot, bea) -> None:

@@ -148,11 +148,23 @@ def test_digest_depends_on_the_weights_and_is_kept(folder: Path, data_dir: Path)
     assert digest_of(folder, data_dir) != before
 
 
-def test_schedulers_that_ignore_zero_snr_are_not_offered() -> None:
-    assert {"pndm", "lms"} <= set(schedulers_for({"_class_name": "DDIMScheduler"}))
-    assert not {"pndm", "lms"} & set(schedulers_for(ZERO_SNR))
+def test_every_scheduler_follows_a_model_with_zero_terminal_snr() -> None:
+    """Those that can't rescale their betas get them rescaled; next to nothing of the picture is left at the end."""
+    names = schedulers_for(ZERO_SNR)
+    assert names == schedulers_for({"_class_name": "DDIMScheduler"})
+    assert {"ddim", "euler", "dpmpp_2m", "pndm", "lms"} <= set(names)
+    ideal = make_scheduler("ddim", ZERO_SNR).alphas_cumprod
+    for name in names:
+        left = make_scheduler(name, ZERO_SNR).alphas_cumprod
+        assert 0 <= left[-1] <= 1.01e-4, name
+        torch.testing.assert_close(left, ideal, atol=2e-4, rtol=0, msg=name)
+
+
+def test_schedulers_without_a_way_to_zero_snr_are_not_offered() -> None:
+    cosine = {**ZERO_SNR, "beta_schedule": "squaredcos_cap_v2"}
+    assert not {"pndm", "lms"} & set(schedulers_for(cosine))
     with pytest.raises(InvalidRecipe, match="euler"):
-        make_scheduler("pndm", ZERO_SNR)
+        make_scheduler("pndm", cosine)
 
 
 def test_made_scheduler_keeps_what_the_model_was_trained_with() -> None:

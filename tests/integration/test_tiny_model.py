@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from collections.abc import Sequence
@@ -10,10 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoPipelineForImage2Image, AutoPipelineForText2Image, StableDiffusionPipeline
+from diffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
+    AutoPipelineForText2Image,
+    StableDiffusionPipeline,
+)
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from generation.errors import UnknownModel
+from generation.pipelines.registry import SCHEDULERS, make_scheduler
 from generation.tiny.model import WEIGHTS, load_pipeline, materialise
 from generation.tiny.vocabulary import COLOURS
 
@@ -112,3 +121,76 @@ def test_subject_has_the_colour_that_was_asked_for(pipeline: StableDiffusionPipe
     assert [border_colour(picture) for picture in pictures].count("blue") >= 3
     middles = pictures[:, 52:76, 52:76].mean(axis=(1, 2))
     assert sum(red > green + 0.15 and red > blue + 0.15 for red, green, blue in middles) >= 3, middles
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULERS))
+def test_every_scheduler_draws_what_was_asked_for(pipeline: StableDiffusionPipeline, name: str) -> None:
+    shell = copy.copy(pipeline)
+    shell.scheduler = make_scheduler(name, pipeline.scheduler.config)
+    for picture in draw(shell, "a red apple on a blue background", [0, 1]):
+        assert border_colour(picture) == "blue"
+        red, green, blue = picture[52:76, 52:76].mean(axis=(0, 1))
+        assert red > max(green, blue) + 0.1
+
+
+@pytest.mark.parametrize(("height", "width"), [(88, 176), (176, 88), (104, 152)])
+def test_other_ratios_keep_the_background(pipeline: StableDiffusionPipeline, height: int, width: int) -> None:
+    (picture,) = pipeline(
+        "a red apple on a blue background",
+        height=height,
+        width=width,
+        num_inference_steps=12,
+        guidance_scale=4.0,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).images
+    assert picture.shape == (height, width, 3)
+    assert border_colour(picture) == "blue"
+
+
+def test_negative_prompt_keeps_a_background_away(pipeline: StableDiffusionPipeline) -> None:
+    """Without a word about the background any may come; the negative prompt leaves no white one."""
+    generators = [torch.Generator().manual_seed(seed) for seed in range(6)]
+    drawn = pipeline(
+        ["an apple on a white background"] * 6,
+        negative_prompt=["white background"] * 6,
+        num_inference_steps=12,
+        guidance_scale=4.0,
+        generator=generators,
+        output_type="np",
+    )
+    assert [border_colour(picture) for picture in drawn.images].count("white") <= 2
+
+
+def test_inpainting_repaints_the_masked_half(pipeline: StableDiffusionPipeline) -> None:
+    inpaint = AutoPipelineForInpainting.from_pipe(pipeline)
+    inpaint.set_progress_bar_config(disable=True)
+    mask = Image.new("L", (128, 128), 0)
+    mask.paste(255, (64, 0, 128, 128))
+    drawn = inpaint(
+        "an apple on a red background",
+        image=Image.new("RGB", (128, 128), COLOURS["blue"]),
+        mask_image=mask,
+        num_inference_steps=12,
+        guidance_scale=4.0,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).images[0]
+    np.testing.assert_allclose(drawn[8:120, 4:48].mean(axis=(0, 1)) * 255, COLOURS["blue"], atol=20)
+    assert np.abs(drawn[:, 72:] * 255 - COLOURS["blue"]).mean() > 40
+
+
+def test_lora_is_loaded_and_taken_off_again(folder: Path, tmp_path: Path) -> None:
+    """A LoRA file as trainers write them, through diffusers' own loader."""
+    trained = load_pipeline(folder)
+    trained.unet.add_adapter(LoraConfig(r=4, lora_alpha=4, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+    layers = get_peft_model_state_dict(trained.unet)
+    StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
+
+    pipeline = load_pipeline(folder)
+    plain = draw(pipeline, "a red apple on a blue background", [3])
+    pipeline.load_lora_weights(tmp_path)
+    changed = draw(pipeline, "a red apple on a blue background", [3])
+    assert np.abs(changed - plain).mean() > 0.01
+    pipeline.unload_lora_weights()
+    np.testing.assert_allclose(draw(pipeline, "a red apple on a blue background", [3]), plain, atol=0.01)
