@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
+from generation.images.enlarge import Enlarger
 from generation.tiny.model import LIMNER_JSON
 
 SHEET_PROMPTS = (
@@ -60,12 +62,26 @@ GUIDANCE_SCALE = float(LIMNER_JSON["default_guidance_scale"])
 class Artist:
     """Picture i of a call is drawn from seed + i, on the CPU's generator: the same pictures on every device."""
 
-    def __init__(self, pipeline: StableDiffusionPipeline, steps: int = STEPS, guidance_scale: float = GUIDANCE_SCALE):
-        self.pipeline, self._steps, self._guidance_scale = pipeline, steps, guidance_scale
+    def __init__(
+        self,
+        pipeline: StableDiffusionPipeline,
+        enlarger: Enlarger | None = None,
+        *,
+        steps: int = STEPS,
+        guidance_scale: float = GUIDANCE_SCALE,
+    ) -> None:
+        self.pipeline, self._enlarger, self._steps, self._guidance_scale = pipeline, enlarger, steps, guidance_scale
 
     def draw(self, prompts: Sequence[str], seed: int) -> Tensor:
         """(n, 3, size, size) in -1..1."""
         return self._run(self.pipeline, seed, prompt=list(prompts))
+
+    def finish(self, pictures: Tensor) -> Tensor:
+        """What a member gets of (n, 3, size, size): the same, enlarged where the model has an enlarger."""
+        if self._enlarger is None:
+            return pictures
+        with torch.inference_mode():
+            return torch.cat([self._enlarger(part).clamp(-1, 1) for part in pictures.split(BATCH)])
 
     def vary(self, pictures: Tensor, prompts: Sequence[str], strength: float, seed: int) -> Tensor:
         """Image-to-image from (n, 3, size, size) in -1..1."""
@@ -96,13 +112,13 @@ class Artist:
         return torch.cat(parts)
 
 
-def save_sheet(pictures: Tensor, path: Path, columns: int, scale: int = 1) -> None:
-    """The pictures (n, 3, size, size) in -1..1 in rows of `columns`; a last row that isn't full is left out."""
-    cells = ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+def save_sheet(pictures: Tensor, path: Path, columns: int, size: int) -> None:
+    """The pictures (n, 3, s, s) in -1..1, each scaled to `size`, in rows of `columns`; only full rows are shown."""
+    scaled = F.interpolate(pictures, (size, size), mode="bicubic", antialias=True)
+    cells = ((scaled.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     rows = [np.concatenate(list(cells[i : i + columns]), 1) for i in range(0, len(cells) - columns + 1, columns)]
-    sheet = Image.fromarray(np.concatenate(rows))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.BICUBIC).save(path)
+    Image.fromarray(np.concatenate(rows)).save(path)
 
 
 def _rows(value: object, rows: range) -> object:

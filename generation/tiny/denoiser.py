@@ -44,7 +44,7 @@ class DenoiserStage:
         self._unet = pipeline.unet.train().to(memory_format=torch.channels_last)
         # PyTorch's fused attention has a slow backward on the CPU: plain matrix products train 30 % faster.
         self._unet.set_attn_processor(AttnProcessor())
-        self.learner = Learner(list(self._unet.parameters()), peak=5e-4, average=0.999, clip=1.0)
+        self.learner = Learner(list(self._unet.parameters()), peak=4e-4, average=0.999, clip=1.0)
         self._alphas = pipeline.scheduler.alphas_cumprod.to(pipeline.device)
         self._empty = self._encode_prompts([""])
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
@@ -58,7 +58,7 @@ class DenoiserStage:
         with torch.autocast(latents.device.type, dtype=torch.bfloat16):
             guess = self._unet(noisy.to(memory_format=torch.channels_last), time, encoder_hidden_states=states).sample
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-        return self.learner.update((guess.float() - velocity).square().mean(), done, decay_from=0.6)
+        return self.learner.update((guess.float() - velocity).square().mean(), done, decay_from=0.45)
 
     def _times(self, count: int) -> Tensor:
         """One timestep from each of `count` slices of equal weight: a quieter gradient than independent ones.

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor
 
-from generation.tiny.artist import SHEET_PROMPTS, Artist, save_sheet
+from generation.images.enlarge import load_enlarger
+from generation.tiny.artist import GUIDANCE_SCALE, SHEET_PROMPTS, STEPS, Artist, save_sheet
 from generation.tiny.captions import with_article
 from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject, fetch, load_subjects
@@ -32,7 +33,7 @@ Result = dict[str, float]
 
 # Backgrounds for everything that is recognised: each needs its own references.
 RETRIEVAL_COLOURS = ("white", "blue", "green", "purple")
-BORDER = 4  # pixels along the edge that tell a picture's background
+BORDER = 32  # one part in so many of a picture's side, along its edge, tells the background
 
 
 def asked(subject: Subject) -> str:
@@ -50,15 +51,18 @@ def background_accuracy(artist: Artist, subjects: Sequence[Subject], count: int 
     """(a) The share of pictures whose edge is nearer to the colour asked for than to any other named one."""
     rng = random.Random("backgrounds")
     colours = [list(COLOURS)[i % len(COLOURS)] for i in range(count)]
-    pictures = artist.draw([f"{asked(rng.choice(subjects))} on a {colour} background" for colour in colours], seed=1000)
+    prompts = [f"{asked(rng.choice(subjects))} on a {colour} background" for colour in colours]
+    pictures = artist.finish(artist.draw(prompts, seed=1000))
     right = sum(edge_colour(picture) == colour for picture, colour in zip(pictures, colours, strict=True))
     return {"background_accuracy": right / count}
 
 
 def edge_colour(picture: Tensor) -> str:
-    """The named colour nearest to the median of the outermost pixels of (3, h, w) in -1..1."""
-    inner = F.pad(torch.zeros(picture.shape[-2] - 2 * BORDER, picture.shape[-1] - 2 * BORDER), (BORDER,) * 4, value=1)
-    median = (picture[:, inner.bool()].median(1).values + 1) * 127.5
+    """The named colour nearest to the median of the outermost pixels of (3, size, size) in -1..1."""
+    border = picture.shape[-1] // BORDER
+    inner = torch.zeros([side - 2 * border for side in picture.shape[1:]])
+    edge = F.pad(inner, (border,) * 4, value=1).bool()
+    median = (picture[:, edge].median(1).values + 1) * 127.5
     return min(COLOURS, key=lambda name: (median - torch.tensor(COLOURS[name])).square().sum().item())
 
 
@@ -85,7 +89,7 @@ def pairs(artist: Artist, retrieval: Retrieval, count: int = 100) -> Result:
         words = "{} to the left of {}" if relation == "beside" else "{} above {}"
         chosen = [rng.sample(list(retrieval.subjects), 2) for _ in range(count // 2)]
         prompts = [f"{words.format(asked(a), asked(b))} on a white background" for a, b in chosen]
-        views = halves(artist.draw(prompts, seed=4000 + 1000 * number), relation)
+        views = halves(artist.finish(artist.draw(prompts, seed=4000 + 1000 * number)), relation)
         first, second = (retrieval.ranking(view, "white") for view in views)
         for (a, b), near, far in zip(chosen, first, second, strict=True):
             placed += _shown(a, near) and _shown(b, far)
@@ -99,7 +103,7 @@ def diversity(artist: Artist, retrieval: Retrieval, count: int = 24) -> Result:
     rng = random.Random("diversity")
     chosen = rng.sample(list(retrieval.subjects), count)
     prompts = [f"{asked(subject)} on a white background" for subject in chosen for _ in range(4)]
-    features = retrieval.features(artist.draw(prompts, seed=6000)).view(count, 4, -1)
+    features = retrieval.features(artist.finish(artist.draw(prompts, seed=6000))).view(count, 4, -1)
     strangers = retrieval.features(Compositor().draw([portrait(subject, "white") for subject in chosen]))
     within = torch.stack([torch.pdist(grid).mean() for grid in features]).mean()
     return {"grid_diversity": (within / torch.pdist(strangers).mean()).item()}
@@ -113,7 +117,8 @@ def variations(artist: Artist, retrieval: Retrieval, count: int = 40) -> Result:
     result = {}
     for name, strength in (("subtle", 0.35), ("strong", 0.75)):
         drawn = artist.vary(parents, prompts, strength, seed=7000)
-        kept = [_shown(subject, row) for subject, row in zip(chosen, retrieval.ranking(drawn, "white"), strict=True)]
+        rows = retrieval.ranking(artist.finish(drawn), "white")
+        kept = [_shown(subject, row) for subject, row in zip(chosen, rows, strict=True)]
         result[f"{name}_variation_keeps_subject"] = sum(kept) / count
         result[f"{name}_variation_change"] = (drawn - parents).abs().mean().item() / 2
     return result
@@ -130,7 +135,7 @@ def inpainting(artist: Artist, retrieval: Retrieval, count: int = 40) -> Result:
     masks[..., masks.shape[-1] // 2 :] = 1
     prompts = [f"{asked(a)} to the left of {asked(c)} on a white background" for a, _, c in chosen]
     after = artist.repaint(before, masks, prompts, seed=9000)
-    rows = retrieval.ranking(halves(after, "beside")[1], "white")
+    rows = retrieval.ranking(halves(artist.finish(after), "beside")[1], "white")
     shown = sum(_shown(new, row) for (_, _, new), row in zip(chosen, rows, strict=True))
     kept = (after - before).abs()[..., : masks.shape[-1] // 2].mean().item() / 2
     return {"inpainting_presence": shown / count, "inpainting_change_outside": kept}
@@ -141,7 +146,7 @@ def seconds_per_grid(artist: Artist, repeats: int = 5) -> Result:
     times = []
     for repeat in range(repeats + 1):
         started = time.perf_counter()
-        artist.draw(["a red apple on a blue background"] * 4, seed=repeat)
+        artist.finish(artist.draw(["a red apple on a blue background"] * 4, seed=repeat))
         times.append(time.perf_counter() - started)
     return {"seconds_per_grid": sorted(times[1:])[repeats // 2], "threads": torch.get_num_threads()}
 
@@ -154,7 +159,7 @@ def _ranks(
     for number, colour in enumerate(RETRIEVAL_COLOURS):
         mine = wanted[number :: len(RETRIEVAL_COLOURS)]
         pictures = artist.draw([f"{phrase} on a {colour} background" for phrase, _ in mine], seed + 100 * number)
-        for (_, right), row in zip(mine, retrieval.ranking(pictures, colour), strict=True):
+        for (_, right), row in zip(mine, retrieval.ranking(artist.finish(pictures), colour), strict=True):
             ranks.append(next((place for place, subject in enumerate(row) if right(subject)), 10))
     return ranks
 
@@ -197,14 +202,21 @@ def main() -> None:
     parser.add_argument(
         "--sheet", type=Path, help="also draw the sample sheet into this file (docs/embedded-model.png)"
     )
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--guidance", type=float, default=GUIDANCE_SCALE)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     diffusers.utils.logging.set_verbosity_error()
     with tempfile.TemporaryDirectory() as folder:
-        artist = Artist(load_pipeline(Path(folder) / "model", options.weights))
+        artist = Artist(
+            load_pipeline(Path(folder) / "model", options.weights),
+            load_enlarger(options.weights),
+            steps=options.steps,
+            guidance_scale=options.guidance,
+        )
         if options.sheet:
-            save_sheet(artist.draw(SHEET_PROMPTS, seed=1), options.sheet, columns=6)
+            save_sheet(artist.finish(artist.draw(SHEET_PROMPTS, seed=1)), options.sheet, columns=6, size=192)
         result = evaluate(artist, load_subjects(fetch(options.data), recolour=False), options.share)
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))
 

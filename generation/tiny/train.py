@@ -156,7 +156,8 @@ class Sheets:
         self.average.copy_to(parameters)
         self.pipeline.unet.eval()
         try:
-            save_sheet(Artist(self.pipeline).draw(SHEET_PROMPTS, seed=1), self.folder / f"{steps:06d}.png", columns=6)
+            drawn = Artist(self.pipeline).draw(SHEET_PROMPTS, seed=1)
+            save_sheet(drawn, self.folder / f"{steps:06d}.png", columns=6, size=128)
         finally:
             self.average.restore(parameters)
             self.pipeline.unet.train()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import io
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
@@ -17,6 +19,7 @@ from PIL import Image
 from generation.backends.local import LocalBackend
 from generation.errors import EngineStopped, GenerationError, InvalidRecipe, UnknownModel
 from generation.events import Event, Failed, Finished, StepFinished
+from generation.images.enlarge import Enlarger, save_enlarger
 from generation.images.metadata import read_metadata
 from generation.recipe import Lane, Recipe, Task
 
@@ -52,6 +55,25 @@ async def test_inpainting_keeps_the_outside_bit_by_bit(
             drawn = open_png(image.png)
             assert drawn.crop((0, 0, 16, 32)).tobytes() == parent.crop((0, 0, 16, 32)).tobytes()
             assert drawn.crop((16, 0, 32, 32)).tobytes() != parent.crop((16, 0, 32, 32)).tobytes()
+
+
+async def test_a_model_with_an_enlarger_gives_pictures_four_times_as_large(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], data_dir: Path, random_folder: Path, tmp_path: Path
+) -> None:
+    """Recipes and their inputs keep the native size; a fresh enlarger scales bilinearly, so the outside can be told."""
+    shutil.copytree(random_folder, tmp_path / "large")
+    save_enlarger(Enlarger(), tmp_path / "large")
+    recipe = make_recipe(Task.INPAINT, strength=1.0, model=str(tmp_path / "large"))
+
+    finished = (await collect(local_backend, "a", recipe))[-1]
+
+    assert isinstance(finished, Finished)
+    with Image.open(data_dir / "in" / "picture.png") as parent:
+        wanted = parent.convert("RGB").resize((128, 128), Image.Resampling.BILINEAR)
+    for image in finished.images:
+        assert (image.width, image.height) == (128, 128)
+        outside = np.asarray(open_png(image.png), int)[:, :56]
+        assert np.abs(outside - np.asarray(wanted, int)[:, :56]).max() <= 2
 
 
 async def test_image_to_image_counts_the_steps_it_really_runs(

@@ -50,6 +50,9 @@ class PerfectArtist:
     def draw(self, prompts: Sequence[str], seed: int) -> Tensor:
         return Compositor().draw([self._scene(prompt) for prompt in prompts])
 
+    def finish(self, pictures: Tensor) -> Tensor:
+        return pictures
+
     def vary(self, pictures: Tensor, prompts: Sequence[str], strength: float, seed: int) -> Tensor:
         return pictures * (1 - strength / 10)
 

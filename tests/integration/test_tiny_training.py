@@ -249,9 +249,9 @@ def test_artist_draws_each_picture_from_its_own_seed(untrained: StableDiffusionP
     three = artist.draw(["a cat", "a dog", "a cat"], seed=5)
     assert three.shape == (3, 3, 128, 128)
     torch.testing.assert_close(artist.draw(["a cat"], seed=7)[0], three[2], atol=0.02, rtol=0)
-    save_sheet(three, tmp_path / "sheet.png", columns=3)
+    save_sheet(three, tmp_path / "sheet.png", columns=3, size=64)
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (3 * 128, 128)
+        assert sheet.size == (3 * 64, 64)
 
 
 def test_command_line_wants_training_data(capsys: pytest.CaptureFixture[str]) -> None:
