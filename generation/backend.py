@@ -39,8 +39,10 @@ class Backend(Protocol):
         """How many more requests `submit` takes right now; 0 when full."""
         ...
 
-    def submit(self, request_id: str, recipe: Recipe, lane: Lane) -> AsyncIterator[Event]:
+    def submit(self, request_id: str, recipe: Recipe, lane: Lane, member: str = "") -> AsyncIterator[Event]:
         """Queue the recipe; yields Started?, StepFinished*, then exactly one of Finished or Failed.
+
+        Members of a lane take turns; `member` is whatever tells them apart.
 
         Raises EngineBusy or EngineStopped from the first iteration; never raises afterwards. The slot is taken at
         once, and closing or dropping the iterator cancels. Raises ValueError at once for an id that is still running.

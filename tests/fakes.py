@@ -76,6 +76,7 @@ class Submission:
     request_id: str
     recipe: Recipe
     lane: Lane
+    member: str
 
 
 @dataclass(eq=False, slots=True)
@@ -150,14 +151,14 @@ class ScriptedBackend:
     def capacity(self) -> int:
         return 0 if self._stopped else self._max_requests - len(self._open)
 
-    def submit(self, request_id: str, recipe: Recipe, lane: Lane) -> AsyncIterator[Event]:
+    def submit(self, request_id: str, recipe: Recipe, lane: Lane, member: str = "") -> AsyncIterator[Event]:
         if request_id in self._open:
             raise ValueError(f"request {request_id!r} is already running")
         if self._stopped:
             return EventStream(None, EngineStopped("The engine is shutting down."))
         if not self.capacity():
             return EventStream(None, EngineBusy("The engine is full. Wait for a job to finish."))
-        self.submitted.append(Submission(request_id, recipe, lane))
+        self.submitted.append(Submission(request_id, recipe, lane, member))
         stream = EventStream(lambda: self.cancel(request_id))
         run = self._open[request_id] = _Run()
         run.task = asyncio.create_task(self._draw(request_id, recipe, stream.put, run))

@@ -150,7 +150,8 @@ class Dispatcher:
         if job.action == JobAction.UPSCALE:
             return self._crop(job)
         try:
-            stream = self._backend.submit(job.id, Recipe.from_json(job.recipe or ""), Lane(job.lane))
+            recipe = Recipe.from_json(job.recipe or "")
+            stream = self._backend.submit(job.id, recipe, Lane(job.lane), member=str(job.member_id))
         except GenerationError as error:
             return self._end(job, Failed(error))
         except Exception:

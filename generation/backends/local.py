@@ -24,8 +24,9 @@ from generation.backends.stream import EventStream
 from generation.engine.batching import Denoiser
 from generation.engine.engine import Engine
 from generation.engine.hub import forget_frames
+from generation.engine.knee import Knee, remembered
 from generation.engine.request import Request
-from generation.engine.selfcheck import merges_exactly
+from generation.engine.selfcheck import measure_knee, merges_exactly
 from generation.errors import Cancelled, EngineBusy, EngineStopped, GenerationError, OutOfMemory
 from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.images.preview import preview_due, render_preview
@@ -45,10 +46,13 @@ CRASHED = "The engine stopped after an internal error; the server's admin finds 
 class _Job:
     """A submission on its way. `request` is None until the engine has it."""
 
-    def __init__(self, job_id: str, recipe: Recipe, lane: Lane, arrival: int, put: Callable[[Event], None]) -> None:
+    def __init__(
+        self, job_id: str, recipe: Recipe, lane: Lane, member: str, arrival: int, put: Callable[[Event], None]
+    ) -> None:
         self.id = job_id
         self.recipe = recipe
         self.lane = lane
+        self.member = member
         self.arrival = arrival
         self.put = put
         self.cancelled = False
@@ -107,7 +111,7 @@ class LocalBackend:
         """See `Backend.capacity`."""
         return 0 if self._refusal else self._max_requests - len(self._jobs)
 
-    def submit(self, request_id: str, recipe: Recipe, lane: Lane) -> AsyncIterator[Event]:
+    def submit(self, request_id: str, recipe: Recipe, lane: Lane, member: str = "") -> AsyncIterator[Event]:
         """See `Backend.submit`. Raises ValueError for an id that is still running."""
         self._start()
         if request_id in self._jobs:
@@ -117,7 +121,7 @@ class LocalBackend:
         if len(self._jobs) >= self._max_requests:
             return EventStream(None, EngineBusy("The engine is full. Wait for a job to finish."))
         stream = EventStream(lambda: self._abandon(job))
-        job = self._jobs[request_id] = _Job(request_id, recipe, lane, next(self._arrivals), stream.put)
+        job = self._jobs[request_id] = _Job(request_id, recipe, lane, member, next(self._arrivals), stream.put)
         model = self._models.pin_loaded(recipe.model)
         if model is None:
             self._loader.submit(self._load_for, job)
@@ -189,8 +193,22 @@ class LocalBackend:
 
     def _load(self, source: str) -> LoadedModel:
         model = load(source, self._data_dir, self._device)
-        self._denoisers[model] = self._engine.adopt(model.denoiser, mergeable=merges_exactly(model.denoiser))
+        mergeable = merges_exactly(model.denoiser)
+        knee = self._knee(model) if mergeable else None
+        self._denoisers[model] = self._engine.adopt(model.denoiser, mergeable=mergeable, knee=knee)
         return model
+
+    def _knee(self, model: LoadedModel) -> Knee:
+        side = model.info.native_size // model.pipeline.vae_scale_factor
+
+        def find() -> Knee:
+            return measure_knee(model.denoiser, side)
+
+        if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
+            return find()
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
+        key = f"{model.info.digest} {name} {model.denoiser.dtype} {torch.get_num_threads()}"
+        return remembered(self._data_dir / "models" / "knees.json", key, find)
 
     def _leave(self, model: LoadedModel) -> None:
         self._engine.release(self._denoisers.pop(model))
@@ -217,6 +235,7 @@ class LocalBackend:
             job.lane,
             lambda: drawing.run(lambda latents: self._after_step(job, request, drawing, latents)),
             arrival=job.arrival,
+            member=job.member,
             on_start=lambda: self._send(self._put, job, Started(request.total_steps)),
             on_end=lambda latents, error: self._after_engine(job, drawing, latents, error),
         )

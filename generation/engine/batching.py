@@ -15,11 +15,15 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
+import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from generation.engine.knee import Knee
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +62,29 @@ class Denoiser:
     """A module whose calls the engine intercepts. `forward` is the module's own, unpatched method.
 
     family: None means that its calls are never merged. most_rows: by signature, what one forward may carry; only what
-    once ran out of memory has an entry.
+    once ran out of memory has an entry. knee: see `engine.knee`; None means that a forward may be as wide as it likes.
     """
 
-    def __init__(self, module: torch.nn.Module, family: Family | None) -> None:
+    def __init__(self, module: torch.nn.Module, family: Family | None, knee: Knee | None = None) -> None:
         self.module = module
         self.was_patched = "forward" in vars(module)
         self.forward: Callable[..., Any] = module.forward
         self.family = family
         self.parameters = inspect.signature(self.forward)
+        self.knee = knee
         self.most_rows: dict[Hashable, int] = {}
+
+    def row_limit(self, call: ForwardCall) -> int:
+        """How many rows a forward of calls like this one should carry: beyond, waiting in order beats riding along."""
+        learnt = self.most_rows.get(call.signature, sys.maxsize)
+        return learnt if self.knee is None else min(learnt, self.knee.rows_at(call.area))
 
 
 class ForwardCall:
     """A denoiser call as the pipeline made it.
 
     rows: how many pictures' latents it carries (twice the pictures under classifier-free guidance).
-    signature: calls with equal signatures may be merged; None means never.
+    signature: calls with equal signatures may be merged; None means never. area: positions of a row's latents.
     """
 
     def __init__(self, denoiser: Denoiser, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -82,6 +92,7 @@ class ForwardCall:
         self.args = args
         self.kwargs = kwargs
         self.rows = 1
+        self.area = 1
         self.named: dict[str, Any] = {}
         self.signature: Hashable | None = None
         if denoiser.family is not None:
@@ -89,6 +100,7 @@ class ForwardCall:
             counted = self.named.get(denoiser.family.rows)
             if isinstance(counted, torch.Tensor) and counted.ndim:
                 self.rows = counted.shape[0]
+                self.area = math.prod(counted.shape[2:])
                 self.signature = _signature(self, denoiser.family)
 
     def __call__(self) -> Any:

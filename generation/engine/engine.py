@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,8 @@ import torch
 
 from generation.engine.batching import FAMILIES, Denoiser, ForwardCall, run_merged
 from generation.engine.hub import Fiber, Hub, forget_frames
+from generation.engine.knee import Knee
+from generation.engine.order import Order
 from generation.engine.request import Request, Status
 from generation.engine.stopwatch import Stopwatch
 from generation.errors import Cancelled, EngineStopped
@@ -47,16 +48,18 @@ class Engine:
         self._hub = Hub()
         self._waiting: list[Request] = []
         self._running: dict[Request, Fiber] = {}
+        self._order = Order()
         self._answers: dict[Request, _Answer] = {}
 
     # -- denoisers ---------------------------------------------------------------------------------------------------
 
-    def adopt(self, module: torch.nn.Module, *, mergeable: bool = True) -> Denoiser:
+    def adopt(self, module: torch.nn.Module, *, mergeable: bool = True, knee: Knee | None = None) -> Denoiser:
         """Make the module's calls park when they come from a request. Patches the instance, after any hooks it has.
 
-        A class that `FAMILIES` doesn't list, or `mergeable=False`, runs every call alone.
+        A class that `FAMILIES` doesn't list, or `mergeable=False`, runs every call alone. Forwards of several calls
+        stay within the `knee`.
         """
-        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None)
+        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knee)
 
         @functools.wraps(denoiser.forward)  # pipelines look at the signature
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -104,7 +107,8 @@ class Engine:
         """End every request with EngineStopped. Their `finally` blocks run."""
         for request in [*self._waiting, *self._running]:
             self._end(request, EngineStopped(reason))
-            self._running.pop(request, None)  # even if its pipeline swallowed the error and asked for another step
+            if self._running.pop(request, None) is not None:  # its pipeline swallowed the error and asked for more
+                self._order.leave(request)
             request.end(None, EngineStopped(reason))
 
     # -- the parts of a tick -----------------------------------------------------------------------------------------
@@ -132,19 +136,22 @@ class Engine:
             self._waiting.remove(request)
             assert request.body is not None
             request.status = Status.RUNNING
+            self._order.enter(request)
             fiber = self._running[request] = self._hub.start(request.body)
             self._collect(request, fiber)
 
     def _choose(self) -> list[tuple[Request, ForwardCall]]:
-        """The first request by lane and age, with everything that can and may ride along, in the same order."""
-        parked = sorted(self._running.items(), key=lambda item: item[0].rank)
-        if not parked:
+        """The request whose turn it is, with everything that can and may ride along, in the same order."""
+        for request, fiber in self._running.items():
+            request.rows = fiber.call.rows
+        ranking = self._order.ranking(self._running)
+        if not ranking:
             return []
-        first = parked[0][1].call
-        room = first.denoiser.most_rows.get(first.signature, sys.maxsize) - first.rows
-        group = [(parked[0][0], first)]
-        for request, fiber in parked[1:]:
-            call: ForwardCall = fiber.call
+        first: ForwardCall = self._running[ranking[0]].call
+        room = first.denoiser.row_limit(first) - first.rows
+        group = [(ranking[0], first)]
+        for request in ranking[1:]:
+            call: ForwardCall = self._running[request].call
             if first.signature is not None and call.signature == first.signature and call.rows <= room:
                 room -= call.rows
                 group.append((request, call))
@@ -166,6 +173,7 @@ class Engine:
         rows = sum(call.rows for _, call in group)
         for (request, call), output in zip(group, outputs, strict=True):
             request.laps.append((watch, call.rows / rows))
+            self._order.charge(request, call.rows)
             self._answers[request] = _Answer(output)
 
     def _fail(self, group: Sequence[tuple[Request, ForwardCall]], error: Exception) -> None:
@@ -185,7 +193,8 @@ class Engine:
     def _collect(self, request: Request, fiber: Fiber) -> None:
         """Report the request's end if its fiber has ended."""
         if fiber.dead:
-            self._running.pop(request, None)
+            if self._running.pop(request, None) is not None:
+                self._order.leave(request)
             request.end(fiber.result, fiber.error)
 
     def _end(self, request: Request, error: BaseException) -> None:

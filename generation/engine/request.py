@@ -28,11 +28,12 @@ class Request:
     """One recipe on its way through the engine.
 
     body: runs in the request's greenlet and returns what the request is for (latents, for a pipeline call).
-    arrival: orders requests of one lane; smaller came first.
+    arrival: smaller came first. member: whose it is; members of a lane take turns.
     on_start: called on the engine's thread before the first forward that carries the request.
     on_end(result, error): called there exactly once; `error` is None or why there is no result.
     count_steps: the number of steps, once the pipeline has prepared them (image-to-image runs fewer than asked for).
-    steps_done: set by the body as steps end. cancelled: may be set from any thread; obeyed at the next step.
+    steps_done: set by the body as steps end. rows: how many it brings to a forward, known from its first call on.
+    cancelled: may be set from any thread; obeyed at the next step.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Request:
         body: Callable[[], Any],
         *,
         arrival: int,
+        member: str = "",
         on_end: Callable[[Any, BaseException | None], None],
         on_start: Callable[[], None] = _nothing,
     ) -> None:
         self.id = request_id
         self.lane = lane
+        self.member = member
         self.body: Callable[[], Any] | None = body
         self.on_start = on_start
         self.on_end = on_end
@@ -58,15 +61,25 @@ class Request:
         self.started = False
         self.laps: list[tuple[Stopwatch, float]] = []
         self.arrival = arrival
+        self.rows = 1
 
     def device_s(self) -> float:
         """The request's share of the device time of its forwards, by rows. Waits for the device."""
         return sum(watch.seconds() * share for watch, share in self.laps)
 
     @property
+    def lane_rank(self) -> int:
+        """Smaller goes first."""
+        return LANES.index(self.lane)
+
+    @property
     def rank(self) -> tuple[int, int]:
-        """Smaller goes first: the lane, then the age."""
-        return (LANES.index(self.lane), self.arrival)
+        """The order of admission; smaller goes first: the lane, then the age."""
+        return (self.lane_rank, self.arrival)
+
+    def steps_left(self) -> int:
+        """How many steps it still wants; right from its first denoiser call on."""
+        return max(1, (self.total_steps or self.count_steps()) - self.steps_done)
 
     def start(self) -> None:
         """Report the beginning, once, now that the pipeline knows its steps."""

@@ -1,4 +1,6 @@
-"""Does this very checkpoint give the same answers merged as alone? Asked once at load; no means: never merge.
+"""What is asked of a checkpoint once, at load, with calls of our own making.
+
+Does it give the same answers merged as alone? No means: never merge. And how wide are its forwards worth making?
 
 Custom attention processors, quantisation and adapters can make a module mix its rows without any error. A comparison of
 two random calls finds that before a member's picture does.
@@ -13,11 +15,12 @@ from typing import Any
 import torch
 
 from generation.engine.batching import FAMILIES, Denoiser, ForwardCall, run_merged
+from generation.engine.knee import Knee, best_of, measure
 
 log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # relative to the solo output's norm
-LATENT_SIDE = 16
+CHECKED_SIDE = 16
 TOKENS = 7
 
 
@@ -31,7 +34,7 @@ def merges_exactly(module: torch.nn.Module) -> bool:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         try:
-            calls = [ForwardCall(denoiser, (), build(module, rows, generator)) for rows in (1, 2)]
+            calls = [ForwardCall(denoiser, (), build(module, rows, CHECKED_SIDE, generator)) for rows in (1, 2)]
             if calls[0].signature is None or calls[0].signature != calls[1].signature:
                 return False
             pairs = [(call()[0], merged[0]) for call, merged in zip(calls, run_merged(calls), strict=True)]
@@ -45,7 +48,30 @@ def merges_exactly(module: torch.nn.Module) -> bool:
     return True
 
 
-def _unet_inputs(module: Any, rows: int, generator: torch.Generator) -> dict[str, Any]:
+def measure_knee(module: torch.nn.Module, side: int) -> Knee:
+    """The knee of a module that `merges_exactly`, for latents of `side` times `side`. Takes a second or two."""
+    build = PROBES[type(module).__name__]
+    device = next(module.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+
+    def seconds(rows: int) -> float:
+        inputs = build(module, rows, side, generator)
+
+        def run() -> None:
+            with torch.no_grad():
+                module(**inputs)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        try:
+            return best_of(run)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError from error
+
+    return measure(seconds, side * side)
+
+
+def _unet_inputs(module: Any, rows: int, side: int, generator: torch.Generator) -> dict[str, Any]:
     """Arguments as the Stable Diffusion pipelines pass them; the timestep's dtype differs between the two calls."""
     config = module.config
     like = next(module.parameters())
@@ -54,7 +80,7 @@ def _unet_inputs(module: Any, rows: int, generator: torch.Generator) -> dict[str
         return torch.randn(*shape, generator=generator).to(like.device, like.dtype)
 
     inputs: dict[str, Any] = {
-        "sample": noise(rows, config.in_channels, LATENT_SIDE, LATENT_SIDE),
+        "sample": noise(rows, config.in_channels, side, side),
         "timestep": torch.tensor(501) if rows == 1 else torch.tensor(217.25),
         "encoder_hidden_states": noise(rows, TOKENS, config.cross_attention_dim),
         "return_dict": False,
@@ -71,4 +97,4 @@ def _unet_inputs(module: Any, rows: int, generator: torch.Generator) -> dict[str
     return inputs
 
 
-PROBES: dict[str, Callable[[Any, int, torch.Generator], dict[str, Any]]] = {"UNet2DConditionModel": _unet_inputs}
+PROBES: dict[str, Callable[[Any, int, int, torch.Generator], dict[str, Any]]] = {"UNet2DConditionModel": _unet_inputs}

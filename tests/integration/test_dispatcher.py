@@ -127,9 +127,9 @@ class Odd(ScriptedBackend):
         super().__init__()
         self._first: Callable[[], AsyncIterator[Event]] | None = first
 
-    def submit(self, request_id: str, recipe: Recipe, lane: Lane) -> AsyncIterator[Event]:
+    def submit(self, request_id: str, recipe: Recipe, lane: Lane, member: str = "") -> AsyncIterator[Event]:
         first, self._first = self._first, None
-        return first() if first is not None else super().submit(request_id, recipe, lane)
+        return first() if first is not None else super().submit(request_id, recipe, lane, member)
 
 
 @pytest.mark.parametrize("first", [breaking, ending_early])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from generation.engine.engine import Engine
+from generation.engine.knee import Knee
 from generation.engine.request import Request, Status
 from generation.errors import Cancelled, EngineStopped
 from generation.recipe import Lane
@@ -58,14 +59,15 @@ class Story:
         width: int = 2,
         lane: Lane = Lane.FAST,
         arrival: int = 0,
+        member: str = "",
         **kwargs: Any,
     ) -> None:
         self.module, self.steps, self.kwargs = module, steps, kwargs
         self.start = torch.full((rows, width), float(value))
         self.ends: list[tuple[Any, BaseException | None]] = []
         self.cleaned = False
-        self.started_at: int | None = None
-        self.request = Request(str(arrival), lane, self.run, arrival=arrival, on_end=self.end)
+        self.ended = -1
+        self.request = Request(str(arrival), lane, self.run, arrival=arrival, member=member, on_end=self.end)
         self.request.count_steps = lambda: steps
 
     def run(self) -> torch.Tensor:
@@ -80,6 +82,7 @@ class Story:
 
     def end(self, result: Any, error: BaseException | None) -> None:
         self.ends.append((result, error))
+        self.ended = len(self.module.log)
 
     def expected(self) -> torch.Tensor:
         value = self.start
@@ -134,14 +137,64 @@ def test_a_late_request_joins_at_the_next_step(engine: Engine, module: UNet2DCon
     late.assert_finished()
 
 
-def test_incompatible_shapes_run_apart_oldest_first(engine: Engine, module: UNet2DConditionModel) -> None:
-    wide, narrow = Story(module, width=5, arrival=1), Story(module, width=2, rows=3, arrival=0)
+def test_incompatible_shapes_run_apart_shortest_first(engine: Engine, module: UNet2DConditionModel) -> None:
+    early, late = Story(module, width=5, rows=3, arrival=0), Story(module, width=2, arrival=1)
 
-    run(engine, wide, narrow)
+    run(engine, early, late)
 
-    assert module.log == [3, 3, 3, 1, 1, 1]
-    wide.assert_finished()
-    narrow.assert_finished()
+    assert module.log == [1, 1, 1, 3, 3, 3]
+    early.assert_finished()
+    late.assert_finished()
+
+
+def test_a_short_request_overtakes_a_long_one_at_a_step_boundary(engine: Engine, module: UNet2DConditionModel) -> None:
+    long, short = Story(module, width=5, steps=9), Story(module, rows=2, steps=2, arrival=1)
+    engine.submit(long.request)
+    engine.step()
+    engine.step()
+
+    run(engine, short)
+
+    assert module.log == [1, 1, 2, 2, *[1] * 7]
+
+
+def test_long_requests_are_not_starved_by_short_ones(engine: Engine, module: UNet2DConditionModel) -> None:
+    """A stream of short requests, two always there: the long one still ends."""
+    long = Story(module, width=5, rows=8, steps=3)
+    engine.submit(long.request)
+    shorts = 0
+    while not long.ends:
+        while len([*engine._waiting, *engine._running]) < 3:
+            shorts += 1
+            engine.submit(Story(module, rows=4, steps=1, arrival=shorts).request)
+        engine.step()
+        assert shorts < 1000
+    assert shorts > 50
+    long.assert_finished()
+
+
+def test_members_take_turns(engine: Engine, module: UNet2DConditionModel) -> None:
+    """Who has queued much work waits for who asks for the first time, though his requests are shorter."""
+    greedy = [Story(module, width=5 + i, rows=8, steps=30, arrival=i, member="greedy") for i in range(4)]
+    modest = Story(module, rows=8, steps=40, arrival=9, member="modest")
+
+    run(engine, *greedy, modest)
+
+    ends = [story for story, _ in sorted(((story, story.ended) for story in [*greedy, modest]), key=lambda end: end[1])]
+    assert ends.index(modest) == 2
+
+
+def test_forwards_of_several_requests_stay_within_the_knee(engine: Engine) -> None:
+    module = UNet2DConditionModel()
+    engine.adopt(module, knee=Knee(rows=4, area=1))
+    stories = [Story(module, value=i, rows=rows, arrival=i) for i, rows in enumerate((2, 1, 2, 6))]
+
+    run(engine, *stories)
+
+    assert max(rows for rows in module.log if rows != 6) <= 4
+    assert module.log.count(6) == 3
+    for story in stories:
+        story.assert_finished()
 
 
 def test_a_faster_lane_overtakes_at_a_step_boundary(engine: Engine, module: UNet2DConditionModel) -> None:
