@@ -15,8 +15,8 @@ from pathlib import Path
 WORTH = 0.05
 """A forward of twice the rows must save at least this share of the time per row."""
 
-WIDEST = 64
-PATIENCE_S = 2.0
+WIDEST = 32
+PATIENCE_S = 1.0
 """A forward slower than this isn't doubled: a CPU is past its knee long before, and loading would take for ever."""
 
 
@@ -35,7 +35,7 @@ class Knee:
 def measure(seconds: Callable[[int], float], area: int) -> Knee:
     """Doubles the rows for as long as that pays. seconds(rows): the time of one forward; it may raise MemoryError."""
     rows, per_row = 1, seconds(1)
-    while rows < WIDEST:
+    while rows < WIDEST and rows * per_row <= PATIENCE_S:
         try:
             taken = seconds(2 * rows)
         except MemoryError:
@@ -43,12 +43,10 @@ def measure(seconds: Callable[[int], float], area: int) -> Knee:
         if taken / (2 * rows) > per_row * (1 - WORTH):
             break
         rows, per_row = 2 * rows, taken / (2 * rows)
-        if taken > PATIENCE_S:
-            break
     return Knee(rows, area)
 
 
-def best_of(run: Callable[[], None], repeats: int = 3) -> float:
+def best_of(run: Callable[[], None], repeats: int = 2) -> float:
     """The shortest of a few runs after one that doesn't count, in seconds."""
     run()
     times = []

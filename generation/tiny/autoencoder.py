@@ -60,7 +60,9 @@ class AutoencoderStage:
     def finish(self) -> None:
         """Puts the averaged weights in and fits the scaling factor to the latents (unless they are a teacher's)."""
         self.learner.average.copy_to(self.learner.parameters)
-        if self._teacher is None:
+        if self._teacher is not None:
+            self._model.register_to_config(scaling_factor=self._teacher.config.scaling_factor)
+        else:
             scenes = draw_scenes(self._subjects, 128, random.Random(0))
             with torch.inference_mode():
                 latents = [self._model.encode(part).latent_dist.mean for part in self._draw(scenes).split(32)]

@@ -17,11 +17,12 @@ def test_the_knee_is_where_more_rows_stop_being_cheaper(busy_at: int) -> None:
 def test_a_device_that_is_never_busy_is_not_measured_for_ever() -> None:
     asked: list[int] = []
     assert measure(lambda rows: asked.append(rows) or 0.001, area=1).rows == WIDEST  # type: ignore[func-returns-value]
-    assert asked == [1, 2, 4, 8, 16, 32, 64]
+    assert asked == [1, 2, 4, 8, 16, 32]
 
 
 def test_measuring_stops_at_slow_forwards_and_at_the_end_of_memory() -> None:
-    assert measure(lambda rows: 3.0, area=1).rows == 2
+    assert measure(lambda rows: 3.0, area=1).rows == 1
+    assert measure(lambda rows: 0.9 if rows == 1 else 1.1, area=1).rows == 2
 
     def seconds(rows: int) -> float:
         if rows > 4:
