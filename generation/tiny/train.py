@@ -17,6 +17,7 @@ import diffusers
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from diffusers.training_utils import EMAModel
+from tqdm import tqdm
 
 from generation.images.enlarge import Enlarger, load_enlarger
 from generation.tiny.artist import SHEET_PROMPTS, Artist, save_sheet
@@ -34,6 +35,8 @@ from generation.tiny.model import (
     new_scheduler,
     write_weights,
 )
+
+BAR = "{desc} {percentage:3.0f} %|{bar}| {n:.1f} of {total:.0f} min, {postfix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,19 +61,24 @@ def run_stage(stage: Stage, checkpoint: Path, pace: Pace, *, resume: bool, show:
     spent = _restore(stage, checkpoint, resume=resume) if checkpoint.exists() else 0.0
     saved = shown = reported = spent
     losses: list[float] = []
-    while spent < pace.minutes and (pace.steps is None or stage.learner.steps < pace.steps):
-        started = time.monotonic()
-        losses.append(stage.step(spent / pace.minutes))
-        spent += (time.monotonic() - started) / 60
-        if len(losses) >= pace.progress_steps:
-            _report(stage, spent, pace.minutes, losses, spent - reported)
-            losses, reported = [], spent
-        if spent - saved >= pace.checkpoint_every:
-            save_checkpoint(stage, checkpoint, spent)
-            saved = spent
-        if spent - shown >= pace.sheet_every:
-            show(stage.learner.steps)
-            shown = spent
+    with tqdm(
+        total=pace.minutes, initial=min(spent, pace.minutes), bar_format=BAR, desc=stage.name, mininterval=5
+    ) as bar:
+        while spent < pace.minutes and (pace.steps is None or stage.learner.steps < pace.steps):
+            started = time.monotonic()
+            losses.append(stage.step(spent / pace.minutes))
+            minutes = (time.monotonic() - started) / 60
+            spent += minutes
+            bar.update(minutes)
+            if len(losses) >= pace.progress_steps:
+                bar.set_postfix_str(_progress(stage, losses, spent - reported))
+                losses, reported = [], spent
+            if spent - saved >= pace.checkpoint_every:
+                save_checkpoint(stage, checkpoint, spent)
+                saved = spent
+            if spent - shown >= pace.sheet_every:
+                show(stage.learner.steps)
+                shown = spent
     save_checkpoint(stage, checkpoint, spent)
     show(stage.learner.steps)
 
@@ -215,11 +223,9 @@ def _restore(stage: Stage, checkpoint: Path, *, resume: bool) -> float:
     return float(state["minutes"])
 
 
-def _report(stage: Stage, spent: float, minutes: float, losses: list[float], elapsed: float) -> None:
-    speed = len(losses) * stage.batch / max(elapsed * 60, 1e-9)
-    mean = sum(losses) / len(losses)
-    clock = f"{spent:.1f} of {minutes:.0f} min"
-    print(f"{stage.name} {stage.learner.steps} steps · {clock} · loss {mean:.4f} · {speed:.0f} pictures/s", flush=True)
+def _progress(stage: Stage, losses: list[float], minutes: float) -> str:
+    speed = len(losses) * stage.batch / max(minutes * 60, 1e-9)
+    return f"{stage.learner.steps} steps, loss {sum(losses) / len(losses):.4f}, {speed:.0f} pictures/s"
 
 
 if __name__ == "__main__":
