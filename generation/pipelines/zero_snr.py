@@ -33,6 +33,7 @@ def nearly_zero_snr_betas(config: Mapping[str, Any]) -> list[float]:
         betas = torch.linspace(first**0.5, last**0.5, count) ** 2
     else:
         raise ValueError(f"the beta schedule {schedule!r} can't be rescaled to zero terminal signal")
-    left = torch.cumprod(1 - rescale_zero_terminal_snr(betas), 0).clamp(min=LEAST_ALPHA)
+    left = torch.cumprod(1 - rescale_zero_terminal_snr(betas.double()), 0)
+    left = LEAST_ALPHA + (1 - LEAST_ALPHA) * left  # no two timesteps alike: Karras's sigmas are told apart by them
     betas = 1 - torch.cat([left[:1], left[1:] / left[:-1]])
     return [float(beta) for beta in betas]

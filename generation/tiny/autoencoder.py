@@ -12,6 +12,7 @@ from torch import Tensor
 from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
+from generation.tiny.model import encoding_exactly
 from generation.tiny.scenes import Scene, draw_scenes
 
 NOISE = 0.05
@@ -60,6 +61,7 @@ class AutoencoderStage:
     def finish(self) -> None:
         """Puts the averaged weights in and fits the scaling factor to the latents (unless they are a teacher's)."""
         self.learner.average.copy_to(self.learner.parameters)
+        encoding_exactly(self._model)
         if self._teacher is not None:
             self._model.register_to_config(scaling_factor=self._teacher.config.scaling_factor)
         else:

@@ -76,7 +76,8 @@ def single_subjects(artist: Artist, retrieval: Retrieval, count: int = 300) -> R
 
 def keywords(artist: Artist, retrieval: Retrieval, count: int = 100) -> Result:
     """(b) The same, asked for by words that no caption used."""
-    known = sorted({tag for subject in retrieval.subjects for tag in subject.held_out})
+    names = {name for subject in retrieval.subjects for name in subject.names}
+    known = sorted({tag for subject in retrieval.subjects for tag in subject.held_out} - names)
     words = random.Random("keywords").sample(known, min(count, len(known)))
     return _within(_ranks(artist, retrieval, [(with_article(word), _by_tag(word)) for word in words], 3000), "keyword")
 

@@ -83,7 +83,7 @@ def new_autoencoder(channels: tuple[int, ...] = (24, 32, 64, 96)) -> Autoencoder
 
     Without the first of `channels` it is the autoencoder for 64 x 64 that it can grow from.
     """
-    return AutoencoderKL(
+    autoencoder = AutoencoderKL(
         block_out_channels=channels,
         layers_per_block=1,
         norm_num_groups=8,
@@ -93,6 +93,20 @@ def new_autoencoder(channels: tuple[int, ...] = (24, 32, 64, 96)) -> Autoencoder
         sample_size=16 << (len(channels) - 1),
         mid_block_add_attention=False,
     )
+    return encoding_exactly(autoencoder)
+
+
+def encoding_exactly(autoencoder: AutoencoderKL) -> AutoencoderKL:
+    """Sets the spread of the encoder's posterior to nothing; returns the autoencoder.
+
+    Image-to-image and inpainting pipelines draw from that posterior. Training here uses its mean alone and would leave
+    the spread as it was initialised: about one, as much noise as picture.
+    """
+    count = autoencoder.config.latent_channels
+    with torch.no_grad():
+        autoencoder.quant_conv.weight[count:] = 0
+        autoencoder.quant_conv.bias[count:] = -30  # log variance, where diffusers' own clamp ends
+    return autoencoder
 
 
 def grown(small: AutoencoderKL) -> AutoencoderKL:
@@ -108,7 +122,7 @@ def grown(small: AutoencoderKL) -> AutoencoderKL:
         strict=False,
     )
     large.register_to_config(scaling_factor=small.config.scaling_factor)
-    return large
+    return encoding_exactly(large)
 
 
 def _moved_in(name: str) -> str:

@@ -149,17 +149,29 @@ def test_other_ratios_keep_the_background(pipeline: StableDiffusionPipeline, hei
 
 
 def test_negative_prompt_keeps_a_background_away(pipeline: StableDiffusionPipeline) -> None:
-    """Without a word about the background any may come; the negative prompt leaves no white one."""
-    generators = [torch.Generator().manual_seed(seed) for seed in range(6)]
-    drawn = pipeline(
-        ["an apple on a white background"] * 6,
-        negative_prompt=["white background"] * 6,
-        num_inference_steps=12,
-        guidance_scale=4.0,
-        generator=generators,
-        output_type="np",
-    )
-    assert [border_colour(picture) for picture in drawn.images].count("white") <= 2
+    """Without a word about it any background may come; the one that comes most often comes less often when refused."""
+
+    def backgrounds(negative: str) -> list[str]:
+        drawn = pipeline(
+            ["an apple"] * 8,
+            negative_prompt=[negative] * 8,
+            num_inference_steps=12,
+            guidance_scale=4.0,
+            generator=[torch.Generator().manual_seed(seed) for seed in range(8)],
+            output_type="np",
+        )
+        return [border_colour(picture) for picture in drawn.images]
+
+    before = backgrounds("")
+    usual = max(before, key=before.count)
+    assert backgrounds(f"{usual} background").count(usual) < before.count(usual)
+
+
+def test_pictures_are_encoded_without_noise(pipeline: StableDiffusionPipeline) -> None:
+    """Image-to-image pipelines sample from the encoder's posterior: a spread there would spoil every variation."""
+    with torch.no_grad():
+        posterior = pipeline.vae.encode(torch.zeros(1, 3, 128, 128)).latent_dist
+    assert posterior.std.max() < 1e-3
 
 
 def test_inpainting_repaints_the_masked_half(pipeline: StableDiffusionPipeline) -> None:
@@ -183,7 +195,7 @@ def test_inpainting_repaints_the_masked_half(pipeline: StableDiffusionPipeline) 
 def test_lora_is_loaded_and_taken_off_again(folder: Path, tmp_path: Path) -> None:
     """A LoRA file as trainers write them, through diffusers' own loader."""
     trained = load_pipeline(folder)
-    trained.unet.add_adapter(LoraConfig(r=4, lora_alpha=4, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+    trained.unet.add_adapter(LoraConfig(r=4, lora_alpha=64, init_lora_weights=False, target_modules=["to_q", "to_v"]))
     layers = get_peft_model_state_dict(trained.unet)
     StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
 

@@ -210,6 +210,7 @@ def test_a_grown_autoencoder_learns_its_teachers_latents(squares: list[Subject])
     large.register_to_config(scaling_factor=0.18)  # as after a resume, which reads no config
     stage.finish()
     assert large.config.scaling_factor == 0.7
+    assert large.encode(pictures).latent_dist.std.max() < 1e-3
 
 
 def test_enlarger_training_learns_and_is_exported_with_the_weights(
