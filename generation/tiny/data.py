@@ -33,7 +33,7 @@ PACKAGES = {
 
 # emojibase group -> how often its subjects are drawn. Of the symbols (8) only SHAPES; no flags (9).
 GROUP_WEIGHTS = {0: 0.5, 1: 0.4, 3: 1.0, 4: 1.0, 5: 0.8, 6: 0.7, 7: 0.7, 8: 0.4}
-POPULAR_WEIGHT = 2.5
+POPULAR_WEIGHT = 8.0
 
 SKIPPED = re.compile(
     r"^(man|woman|men|women|kiss|couple|family)[ :]|^(deaf|mx) |people |skin|keycap|button|flag|mark$|arrow|sign$"
@@ -50,7 +50,7 @@ fleur-de-lis, latin cross, star of David, menorah, medical symbol, fast up butto
 """
 SHAPES = frozenset(label.strip() for label in _SHAPES.split(","))
 RECOLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
-RECOLOUR_SHARE = 0.15
+RECOLOUR_SHARE = 0.08
 RECOLOURED_GROUPS = frozenset({3, 4, 5, 6, 7, 8})  # not faces, hearts and people: their colours are names
 LARGEST_TAG = 4  # a tag that more subjects share says too little
 HELD_OUT = 9  # one in so many of emojibase's tags is never trained on: evaluate.py asks with those

@@ -27,7 +27,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject, fetch, load_subjects
 from generation.tiny.model import WEIGHTS, load_pipeline
 from generation.tiny.retrieval import Retrieval, halves, portrait
-from generation.tiny.vocabulary import COLOURS
+from generation.tiny.vocabulary import COLOURS, POPULAR
 
 Result = dict[str, float]
 
@@ -72,6 +72,16 @@ def single_subjects(artist: Artist, retrieval: Retrieval, count: int = 300) -> R
     wanted = rng.sample(list(retrieval.subjects), min(count, len(retrieval.subjects)))
     ranks = _ranks(artist, retrieval, [(asked(subject), _by_name(subject)) for subject in wanted], seed=2000)
     return _within(ranks, "subject")
+
+
+def favourites(artist: Artist, retrieval: Retrieval, count: int = 100) -> Result:
+    """(b) The same for what people ask for first, which training draws more often."""
+    popular = [subject for subject in retrieval.subjects if set(subject.names) & POPULAR]
+    wanted = random.Random("favourites").sample(popular, min(count, len(popular)))
+    if not wanted:
+        return {}
+    ranks = _ranks(artist, retrieval, [(asked(subject), _by_name(subject)) for subject in wanted], seed=2500)
+    return _within(ranks, "favourite")
 
 
 def keywords(artist: Artist, retrieval: Retrieval, count: int = 100) -> Result:
@@ -185,7 +195,14 @@ def evaluate(artist: Artist, subjects: Sequence[Subject], share: float = 1.0) ->
     """Everything, each part with `share` of its prompts."""
     retrieval = Retrieval(subjects)
     result = {"subjects": float(len(subjects))}
-    for measure, count in ((single_subjects, 300), (keywords, 100), (pairs, 100), (diversity, 24), (variations, 40)):
+    for measure, count in (
+        (single_subjects, 300),
+        (favourites, 100),
+        (keywords, 100),
+        (pairs, 100),
+        (diversity, 24),
+        (variations, 40),
+    ):
         result |= measure(artist, retrieval, max(4, round(count * share)))
         print(json.dumps(result), flush=True)
     result |= inpainting(artist, retrieval, max(4, round(40 * share)))

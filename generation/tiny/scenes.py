@@ -13,7 +13,7 @@ PAIRS = 0.2  # the share of scenes with two subjects
 SIZED = 0.1  # the share of single subjects whose size is said
 CONTRASTED = 0.3  # the share of pairs with a big and a small one
 MIRRORED = 0.15
-LOOSE_WORDS = 0.25  # the share of subjects called by a tag, not by name
+LOOSE_WORDS = 0.2  # the share of subjects called by a tag, not by name
 
 # Widths of a subject as shares of the picture's shorter side.
 ALONE = {None: (0.85, 0.93), "small": (0.4, 0.55), "big": (1.0, 1.06)}
