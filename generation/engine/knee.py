@@ -34,15 +34,16 @@ class Knee:
 
 def measure(seconds: Callable[[int], float], area: int) -> Knee:
     """Doubles the rows for as long as that pays. seconds(rows): the time of one forward; it may raise MemoryError."""
-    rows, per_row = 1, seconds(1)
-    while rows < WIDEST and rows * per_row <= PATIENCE_S:
-        try:
-            taken = seconds(2 * rows)
-        except MemoryError:
-            break
-        if taken / (2 * rows) > per_row * (1 - WORTH):
-            break
-        rows, per_row = 2 * rows, taken / (2 * rows)
+    rows = 1
+    try:
+        per_row = seconds(1)
+        while rows < WIDEST and rows * per_row <= PATIENCE_S:
+            wider = seconds(2 * rows) / (2 * rows)
+            if wider > per_row * (1 - WORTH):
+                break
+            rows, per_row = 2 * rows, wider
+    except MemoryError:
+        pass  # as wide as what still fitted; requests find out for themselves whether even one row fits
     return Knee(rows, area)
 
 

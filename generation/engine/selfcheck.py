@@ -66,6 +66,7 @@ def measure_knee(module: torch.nn.Module, side: int) -> Knee:
         try:
             return best_of(run)
         except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
             raise MemoryError from error
 
     return measure(seconds, side * side)

@@ -83,15 +83,15 @@ def with_article(phrase: str) -> str:
     return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
 
 
-def subject_phrase(name: str, colour: str | None, size: str | None, rng: random.Random, article: float = 0.7) -> str:
-    """The subject, with an article in the share `article` of cases. Size and colour, when given, are always said."""
+def subject_phrase(name: str, colour: str | None, size: str | None, rng: random.Random) -> str:
+    """The subject, mostly with an article. Size and colour, when given, are always said."""
     words = [rng.choice(SIZES[size])] if size else []
     if rng.random() < 0.08:
         words.append(rng.choice(MANNERS))
     if colour:
         words.append(colour_word(colour, rng))
     phrase = " ".join([*words, name])
-    return with_article(phrase) if rng.random() < article else phrase
+    return with_article(phrase) if rng.random() < 0.7 else phrase
 
 
 def background_phrase(background: Background, rng: random.Random) -> str:

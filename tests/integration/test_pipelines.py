@@ -18,7 +18,6 @@ from generation.images.latents import decode, encode
 from generation.images.preview import render_preview
 from generation.pipelines.cache import ModelCache
 from generation.pipelines.loader import choose_device, digest_of, resolve
-from generation.pipelines.registry import make_scheduler, schedulers_for
 from generation.recipe import Recipe, Task
 from generation.tasks.drawing import Drawing
 from generation.tasks.finish import finish
@@ -146,33 +145,6 @@ def test_digest_depends_on_the_weights_and_is_kept(folder: Path, data_dir: Path)
     weights.write_bytes(changed)
 
     assert digest_of(folder, data_dir) != before
-
-
-def test_every_scheduler_follows_a_model_with_zero_terminal_snr() -> None:
-    """Those that can't rescale their betas get them rescaled; next to nothing of the picture is left at the end."""
-    names = schedulers_for(ZERO_SNR)
-    assert names == schedulers_for({"_class_name": "DDIMScheduler"})
-    assert {"ddim", "euler", "dpmpp_2m", "pndm", "lms"} <= set(names)
-    ideal = make_scheduler("ddim", ZERO_SNR).alphas_cumprod
-    for name in names:
-        left = make_scheduler(name, ZERO_SNR).alphas_cumprod
-        assert 0 <= left[-1] <= 1.01e-4, name
-        torch.testing.assert_close(left, ideal, atol=2e-4, rtol=0, msg=name)
-
-
-def test_schedulers_without_a_way_to_zero_snr_are_not_offered() -> None:
-    cosine = {**ZERO_SNR, "beta_schedule": "squaredcos_cap_v2"}
-    assert not {"pndm", "lms"} & set(schedulers_for(cosine))
-    with pytest.raises(InvalidRecipe, match="euler"):
-        make_scheduler("pndm", cosine)
-
-
-def test_made_scheduler_keeps_what_the_model_was_trained_with() -> None:
-    scheduler = make_scheduler("euler", {**ZERO_SNR, "prediction_type": "v_prediction", "beta_end": 0.02})
-
-    assert scheduler.config.prediction_type == "v_prediction"
-    assert scheduler.config.beta_end == 0.02
-    assert scheduler.config.rescale_betas_zero_snr
 
 
 def test_shell_leaves_the_shared_pipeline_alone(load_model: Callable[[Path], Any], random_folder: Path) -> None:

@@ -19,7 +19,7 @@ from generation.tiny.captions import (
 )
 from generation.tiny.data import Subject
 from generation.tiny.scenes import Scene, draw_scenes
-from generation.tiny.vocabulary import COLOURS, PLACE_WORDS, PLACES
+from generation.tiny.vocabulary import PLACE_WORDS, PLACES
 
 
 def subject(name: str, colour: str | None = None, **more: object) -> Subject:
@@ -129,7 +129,3 @@ def test_subjects_stay_inside_the_picture(scenes: list[Scene]) -> None:
         for one in scene.placed:
             assert abs(one.x) + one.width < 1.15
             assert abs(one.y) + one.width < 1.15
-
-
-def test_all_colours_can_be_asked_for() -> None:
-    assert len(COLOURS) >= 13

@@ -32,6 +32,13 @@ def test_measuring_stops_at_slow_forwards_and_at_the_end_of_memory() -> None:
     assert measure(seconds, area=1).rows == 4
 
 
+def test_a_model_that_hardly_fits_is_still_loaded() -> None:
+    def seconds(rows: int) -> float:
+        raise MemoryError
+
+    assert measure(seconds, area=1) == Knee(1, 1)
+
+
 def test_larger_pictures_keep_the_device_busy_with_fewer_rows() -> None:
     knee = Knee(rows=8, area=64 * 64)
     assert [knee.rows_at(side * side) for side in (32, 64, 128, 512)] == [32, 8, 2, 1]
