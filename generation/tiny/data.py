@@ -33,7 +33,7 @@ PACKAGES = {
 
 # emojibase group -> how often its subjects are drawn. Of the symbols (8) only SHAPES; no flags (9).
 GROUP_WEIGHTS = {0: 0.5, 1: 0.4, 3: 1.0, 4: 1.0, 5: 0.8, 6: 0.7, 7: 0.7, 8: 0.4}
-POPULAR_WEIGHT = 8.0
+POPULAR_WEIGHT = 2.5
 
 SKIPPED = re.compile(
     r"^(man|woman|men|women|kiss|couple|family)[ :]|^(deaf|mx) |people |skin|keycap|button|flag|mark$|arrow|sign$"

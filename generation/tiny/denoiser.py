@@ -16,7 +16,7 @@ from generation.tiny.learner import Learner
 from generation.tiny.scenes import Scene, draw_scenes
 
 # Latents' (height, width) and how many parts of a bank have them: square, and the ratios from 1:2 to 2:1.
-SHAPES = (((16, 16), 76), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22, 11), 1))
+SHAPES = (((16, 16), 36), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22, 11), 1))
 
 PART = 256  # scenes of one shape that are drawn and encoded together
 

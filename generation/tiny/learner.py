@@ -33,7 +33,7 @@ class Learner:
     def __init__(self, parameters: list[torch.nn.Parameter], peak: float, average: float, clip: float) -> None:
         self.steps = 0
         self.parameters, self._peak, self._clip = parameters, peak, clip
-        self._optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.01)
+        self._optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.average = EMAModel(parameters, decay=average, foreach=True)
 
     def update(self, loss: Tensor, done: float, decay_from: float) -> float:

@@ -130,9 +130,15 @@ def _moved_in(name: str) -> str:
     return re.sub(r"^(encoder\.down_blocks\.)(\d+)", lambda found: f"{found[1]}{int(found[2]) + 1}", name)
 
 
-def new_denoiser() -> UNet2DConditionModel:
-    """Untrained: latents (n, 4, 16, 16) and MiniLM's token states (n, tokens, 384), 19.7 M parameters."""
+def new_denoiser(*, hears_whole_prompt: bool = True) -> UNet2DConditionModel:
+    """Untrained: latents (n, 4, 16, 16) and MiniLM's token states (n, tokens, 384), 20.6 M parameters.
+
+    One that `hears_whole_prompt` also adds the prompt's states, pooled, to the time embedding: what to draw then
+    reaches every layer, not the cross-attentions alone.
+    """
     return UNet2DConditionModel(
+        addition_embed_type="text" if hears_whole_prompt else None,
+        addition_embed_type_num_heads=12,
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -143,6 +149,17 @@ def new_denoiser() -> UNet2DConditionModel:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
+
+
+def hearing_whole_prompt(denoiser: UNet2DConditionModel) -> UNet2DConditionModel:
+    """`denoiser` with the pooled prompt in its time embedding, drawing as before until it is trained on."""
+    if denoiser.config.addition_embed_type == "text":
+        return denoiser
+    listening = new_denoiser()
+    listening.load_state_dict(denoiser.state_dict(), strict=False)
+    torch.nn.init.zeros_(listening.add_embedding.norm2.weight)
+    torch.nn.init.zeros_(listening.add_embedding.norm2.bias)
+    return listening
 
 
 def new_scheduler() -> DDIMScheduler:

@@ -29,6 +29,7 @@ from generation.tiny.learner import Stage
 from generation.tiny.model import (
     WEIGHTS,
     grown,
+    hearing_whole_prompt,
     load_pipeline,
     new_autoencoder,
     new_denoiser,
@@ -146,7 +147,7 @@ def starting_point(out: Path, init: Path | None) -> StableDiffusionPipeline:
             write_weights(start, new_denoiser(), new_autoencoder(), new_scheduler())
         else:
             given = load_pipeline(out / "model", init)
-            write_weights(start, given.unet, given.vae, given.scheduler)
+            write_weights(start, hearing_whole_prompt(given.unet), given.vae, given.scheduler, load_enlarger(init))
     return load_pipeline(out / "model", start)
 
 
