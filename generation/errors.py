@@ -3,6 +3,7 @@
 GenerationError
 ├── InvalidRecipe      the recipe contradicts itself or the model
 ├── UnknownModel       no such checkpoint, or it can't be loaded
+├── UnknownAdapter     no such LoRA, or the model can't use it
 ├── OutOfMemory        the device has no room even for this request alone
 ├── EngineBusy         more requests than the backend takes
 ├── EngineStopped      the engine is shutting down
@@ -20,6 +21,10 @@ class InvalidRecipe(GenerationError):
 
 class UnknownModel(GenerationError):
     """The model can't be loaded. An admin can list the models with `/admin models list`."""
+
+
+class UnknownAdapter(GenerationError):
+    """The LoRA can't be used with this model. Ask the server's admin which ones can."""
 
 
 class OutOfMemory(GenerationError):

@@ -1,0 +1,145 @@
+"""LoRAs per row: every row gets its own mix in one forward, exactly what it would get alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig
+
+from generation.engine.adapters import Mix, RowAdapters
+from generation.errors import UnknownAdapter
+
+TOLERANCE = 1e-5
+EVERYWHERE = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "conv1", "time_emb_proj"]
+
+
+@pytest.fixture
+def unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        cross_attention_dim=8,
+        attention_head_dim=4,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+    for name, rank in (("ink", 2), ("neon", 4)):
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=EVERYWHERE, init_lora_weights=False)
+        unet.add_adapter(config, adapter_name=name)
+    return unet.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def adapters(unet: UNet2DConditionModel) -> RowAdapters:
+    adapters = RowAdapters(unet)
+    adapters.refresh()
+    return adapters
+
+
+def inputs(rows: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "sample": torch.randn(rows, 4, 8, 8, generator=generator),
+        "timestep": torch.full((rows,), 500),
+        "encoder_hidden_states": torch.randn(rows, 3, 8, generator=generator),
+    }
+
+
+def peft_alone(unet: UNet2DConditionModel, mix: Mix, rows: slice, total: int) -> torch.Tensor:
+    """What diffusers itself makes of the rows with the mix active for the whole module."""
+    whole = inputs(total)
+    if mix:
+        unet.enable_adapters()
+        unet.set_adapters([name for name, _ in mix], [scale for _, scale in mix])
+    with torch.no_grad():
+        answer: torch.Tensor = unet(**{name: tensor[rows] for name, tensor in whole.items()}).sample
+    unet.set_adapters(["ink", "neon"], [1.0, 1.0])
+    unet.disable_adapters()
+    return answer
+
+
+def test_each_row_gets_its_own_mix(unet: UNet2DConditionModel, adapters: RowAdapters) -> None:
+    mixes: list[tuple[int, Mix]] = [
+        (1, (("ink", 1.0),)),
+        (2, ()),
+        (1, (("neon", 0.5),)),
+        (2, (("ink", 0.7), ("neon", -0.3))),
+    ]
+
+    with torch.no_grad(), adapters.rows(mixes):
+        together = unet(**inputs(6)).sample
+
+    start, answers = 0, []
+    for count, mix in mixes:
+        rows = slice(start, start + count)
+        answers.append(peft_alone(unet, mix, rows, 6))
+        assert float((together[rows] - answers[-1]).norm() / answers[-1].norm()) < TOLERANCE, mix
+        start += count
+    assert (
+        float((peft_alone(unet, (), slice(0, 1), 6) - answers[0]).norm()) > 100 * TOLERANCE
+    )  # the LoRA does something
+
+
+def test_outside_of_rows_the_module_is_the_checkpoint(unet: UNet2DConditionModel, adapters: RowAdapters) -> None:
+    with torch.no_grad():
+        with adapters.rows([(1, (("ink", 1.0),))]):
+            drawn = unet(**inputs(1)).sample
+        after = unet(**inputs(1)).sample
+
+    torch.testing.assert_close(after, peft_alone(unet, (), slice(0, 1), 1))
+    assert not torch.allclose(drawn, after)
+
+
+def test_lora_loaded_later_takes_part(unet: UNet2DConditionModel, adapters: RowAdapters) -> None:
+    config = LoraConfig(r=2, target_modules=["to_q", "conv2"], init_lora_weights=False)
+    unet.add_adapter(config, adapter_name="late")
+    adapters.refresh()
+    mix: Mix = (("late", 1.0), ("ink", 1.0))
+
+    with torch.no_grad(), adapters.rows([(1, ()), (1, mix)]):
+        together = unet(**inputs(2)).sample
+
+    torch.testing.assert_close(together[1:], peft_alone(unet, mix, slice(1, 2), 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together[:1], peft_alone(unet, (), slice(0, 1), 2), rtol=1e-4, atol=1e-5)
+
+
+def test_layer_that_sees_other_rows_refuses_mixed_requests_only() -> None:
+    """Some models flatten tokens of all rows before a layer; nobody can tell there whose they are."""
+
+    class Flattening(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.to_q = torch.nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            flat: torch.Tensor = self.to_q(x.flatten(0, 1))
+            return flat
+
+    from peft import inject_adapter_in_model
+
+    module = Flattening()
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False), module, "ink")
+    adapters = RowAdapters(module)
+    adapters.refresh()
+
+    with adapters.rows([(1, (("ink", 1.0),)), (1, ())]), pytest.raises(RuntimeError, match="rows"):
+        module(torch.ones(2, 3, 4))
+    with torch.no_grad(), adapters.rows([(2, (("ink", 1.0),))]):
+        drawn = module(torch.ones(2, 3, 4))
+    assert not torch.allclose(drawn, module(torch.ones(2, 3, 4)))
+
+
+def test_dora_is_refused() -> None:
+    from peft import inject_adapter_in_model
+
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=["0"], use_dora=True), module, "ink")
+
+    with pytest.raises(UnknownAdapter, match="DoRA"):
+        RowAdapters(module).refresh()
