@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -11,6 +12,8 @@ from typing import Any, Self
 from generation.errors import InvalidRecipe
 
 MAX_SEED = 2**32 - 1
+LORAS = "loras"  # the folder of the backend's data that they lie in
+LORA_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,59}", re.ASCII)
 
 
 class Task(StrEnum):
@@ -37,6 +40,7 @@ class Recipe:
 
     `image` and `mask` name files under the backend's data folder (relative, POSIX): never bytes, never absolute paths.
     `width` and `height` are those of one picture, multiples of 8. `strength` is image-to-image strength, 0..1.
+    `loras` are names of files under `loras/` there, without their ending, with a scale each.
     `chaos` (0..1) spreads the pictures of a grid apart; 0 leaves the pipeline alone.
     Raises InvalidRecipe when the parts contradict one another.
     """
@@ -56,6 +60,7 @@ class Recipe:
     mask: str | None = None
     strength: float | None = None
     chaos: float = 0.0
+    loras: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         problems = list(_problems(self))
@@ -75,6 +80,7 @@ class Recipe:
         try:
             fields: dict[str, Any] = json.loads(text)
             fields["task"] = Task(fields["task"])
+            fields["loras"] = tuple((str(name), float(scale)) for name, scale in fields.get("loras", ()))
             return cls(**fields)
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidRecipe(f"stored recipe can't be read: {error}") from error
@@ -90,6 +96,8 @@ def _problems(recipe: Recipe) -> list[str]:
         found.append("num_images and num_inference_steps must be at least 1")
     if not 0 <= recipe.chaos <= 1:
         found.append("chaos must be in 0..1")
+    if not all(LORA_NAME.fullmatch(name) for name, _ in recipe.loras):
+        found.append("a LoRA is named by letters, digits, dots, dashes and underscores")
     needs_image = recipe.task is not Task.TEXT_TO_IMAGE
     if needs_image != (recipe.image is not None) or needs_image != (recipe.strength is not None):
         found.append(

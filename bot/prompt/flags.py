@@ -21,6 +21,7 @@ class Kind(StrEnum):
     DECIMAL = "decimal"
     CHOICE = "choice"
     LIST = "list"
+    WEIGHTED = "weighted"
     SWITCH = "switch"
 
 
@@ -28,13 +29,14 @@ class Kind(StrEnum):
 class Flags:
     """What the flags of one prompt ask for. None means "as the model or the member's preference has it".
 
-    `aspect` is width to height; `chaos` is 0..100; `quality` scales the number of steps; `repeat` is how many jobs to
-    make.
+    `aspect` is width to height; `loras` are names, in lower case, with their strengths; `chaos` is 0..100; `quality`
+    scales the number of steps; `repeat` is how many jobs to make.
     """
 
     aspect: tuple[int, int] | None = None
     seed: int | None = None
     no: tuple[str, ...] = ()
+    loras: tuple[tuple[str, float], ...] = ()
     steps: int | None = None
     guidance: float | None = None
     lane: str | None = None
@@ -77,6 +79,10 @@ class FlagSpec:
                 return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
             case Kind.LIST:
                 return "words separated by commas"
+            case Kind.WEIGHTED:
+                return (
+                    f"names separated by commas, each with `:strength` from {self.minimum} to {self.maximum} if wished"
+                )
             case Kind.SWITCH:
                 return "no value"
 
@@ -135,6 +141,17 @@ TABLE: Final = (
         meaning="`guidance_scale`",
         help="How closely to follow the prompt.",
         example="--guidance 7.5",
+    ),
+    FlagSpec(
+        name="lora",
+        field="loras",
+        kind=Kind.WEIGHTED,
+        minimum=-2,
+        maximum=2,
+        default="none",
+        meaning="`load_lora_weights` from the folder `loras`, for this job's rows only",
+        help="Styles and subjects that the server's admin has added. May be given several times.",
+        example="--lora ink:0.8, neon",
     ),
     FlagSpec(
         name="chaos",

@@ -22,7 +22,7 @@ from bot.prompt.errors import (
 )
 from bot.prompt.flags import BY_NAME, Flags, FlagSpec, Kind, nearest
 from bot.prompt.lexer import Token, blank_quotes, lex, normalise
-from bot.prompt.values import read
+from bot.prompt.values import check_loras, read
 
 __all__ = ["MAX_PROMPT_CHARS", "ImaginePrompt", "PromptError", "parse"]
 
@@ -120,23 +120,25 @@ def _refuse_unknown(uses: Sequence[_Use]) -> None:
 
 
 def _read_all(uses: Sequence[_Use]) -> tuple[dict[str, Any], list[str]]:
-    """The arguments of `Flags` and the parts of the echo, in the order typed; several `--no` become one at the
-    first's place.
+    """The arguments of `Flags` and the parts of the echo, in the order typed; several `--no` or `--lora` become
+    one at the first's place.
     """
     values: dict[str, Any] = {}
     parts: dict[str, str] = {}
     for use in uses:
         spec = BY_NAME[use.token.flag or ""]
-        if spec.kind is Kind.LIST:
+        adding = spec.kind in (Kind.LIST, Kind.WEIGHTED)
+        if adding:
             _refuse_unbuilt(use.words)
         elif spec.field in values:
             raise _conflict(spec, values[spec.field], use.token)
         value, written = read(spec, use.words)
-        if spec.kind is Kind.LIST:
-            value = (*values.get(spec.field, ()), *value)
-            written = ", ".join(value)
+        if adding and spec.field in values:
+            value = (*values[spec.field], *value)
+            written = f"{parts[spec.name].removeprefix(f'--{spec.name} ')}, {written}"
         values[spec.field] = value
         parts[spec.name] = f"--{spec.name} {written}".rstrip()
+    check_loras(values.get("loras", ()))
     parts.pop("repeat", None)
     return values, list(parts.values())
 

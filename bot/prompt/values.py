@@ -4,6 +4,7 @@ for.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -16,10 +17,13 @@ from bot.prompt.lexer import Token, is_flag
 # ASCII digits only: `int` and `float` would also take ٣, 1_000, nan and 1e9.
 _INTEGER = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"-?([0-9]+(\.[0-9]+)?|\.[0-9]+)")
+_LORA = re.compile(r"([a-z0-9][a-z0-9._-]{0,59})(?::(.*))?", re.DOTALL)
 _RATIO = re.compile(r"0*([1-9][0-9]{0,4}):0*([1-9][0-9]{0,4})")
 
 # More decimals than any pipeline can tell apart; without a limit the echo could outgrow a message.
 MAX_NUMBER_CHARS: Final = 20
+# Each is computed beside the model at every step; more than a few only fight each other.
+MAX_LORAS: Final = 4
 
 
 def read(spec: FlagSpec, words: Sequence[Token]) -> tuple[Any, str]:
@@ -35,6 +39,9 @@ def read(spec: FlagSpec, words: Sequence[Token]) -> tuple[Any, str]:
     if spec.kind is Kind.LIST:
         items = _read_list(spec, words)
         return items, ", ".join(items)
+    if spec.kind is Kind.WEIGHTED:
+        weighted = [_weighted(spec, item) for item in _read_list(spec, words)]
+        return tuple(pair for pair, _ in weighted), ", ".join(written for _, written in weighted)
     if len(words) > 1:
         rest = _join(words[1:])
         raise _wrong(f"{shown(rest)} follows the value of `--{spec.name}`. {TEXT_FIRST}", rest)
@@ -60,6 +67,26 @@ def _read_list(spec: FlagSpec, words: Sequence[Token]) -> tuple[str, ...]:
     if not items:
         raise _wrong(f"`--{spec.name}` needs a value: {spec.values}.", text)
     return tuple(items)
+
+
+def _weighted(spec: FlagSpec, item: str) -> tuple[tuple[str, float], str]:
+    match = _LORA.fullmatch(item.lower())
+    if match is None:
+        raise _wrong(f"`--{spec.name}` needs {spec.values}, such as ink:0.8, not {shown(item)}.", item)
+    if match[2] is None:
+        return (match[1], 1.0), match[1]
+    strength, written = _number(dataclasses.replace(spec, kind=Kind.DECIMAL), match[2])
+    return (match[1], float(strength)), f"{match[1]}:{written}"
+
+
+def check_loras(loras: Sequence[tuple[str, float]]) -> None:
+    """Refuse a LoRA that is given twice, and too many of them. Raises PromptError."""
+    names = [name for name, _ in loras]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise _wrong(f"The LoRA {shown(twice)} is given twice. Keep one.", twice)
+    if len(names) > MAX_LORAS:
+        raise _wrong(f"At most {MAX_LORAS} LoRAs can be mixed; these are {len(names)}.", names[MAX_LORAS])
 
 
 def _ratio(spec: FlagSpec, word: str) -> tuple[tuple[int, int], str]:

@@ -7,6 +7,7 @@ parent) is checked again there by `check_parent`.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from db.models import Image, Job, JobState, Model
 from db.session import Database
 from generation.errors import InvalidRecipe
 from generation.recipe import Lane, Recipe
+
+MAX_REFUSAL_CHARS = 1000  # a folder may hold hundreds of LoRAs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,7 @@ class Planner:
             model = await catalogue.default(session)
         if model is None:
             raise ModelUnavailable("No model is chosen yet. Ask an admin to choose one with `/admin models default`.")
+        prompt = await self._with_known_loras(prompt)
         seed = self._new_seed()
         files: Mapping[str, bytes] = {}
         if order.image is None:
@@ -91,6 +95,20 @@ class Planner:
             model=model,
             files=files,
         )
+
+    async def _with_known_loras(self, prompt: ImaginePrompt) -> ImaginePrompt:
+        """The names as their files spell them. Raises InvalidParameter for one that isn't there."""
+        if not prompt.flags.loras:
+            return prompt
+        there = await asyncio.to_thread(self._storage.loras)
+        missing = [name for name, _ in prompt.flags.loras if name not in there]
+        if missing:
+            known = (
+                f"Choose from {', '.join(there.values())}." if there else "No LoRA has been added yet: ask an admin."
+            )
+            raise InvalidParameter(f"There is no LoRA `{missing[0]}`. {known}"[:MAX_REFUSAL_CHARS])
+        loras = tuple((there[name], strength) for name, strength in prompt.flags.loras)
+        return dataclasses.replace(prompt, flags=dataclasses.replace(prompt.flags, loras=loras))
 
     def _repeats(self, prompt: ImaginePrompt, recipe: Recipe) -> list[Recipe]:
         """One recipe per `--repeat`: of a chosen seed the next pictures, otherwise seeds of their own."""

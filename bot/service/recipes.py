@@ -127,6 +127,7 @@ def _typed(task: Task, prompt: ImaginePrompt, model: Model, seed: int, size: tup
         "guidance_scale": guidance_scale,
         "num_images": GRID_IMAGES,
         "chaos": flags.chaos / 100,
+        "loras": flags.loras,
     }
     try:
         return Recipe(**fields, **files)

@@ -3,6 +3,7 @@
     inputs/<job id>/<name>.png     what a job starts from
     results/<job id>/<index>.png   finished pictures, 1-based
     staging/                       inputs of orders that are not accepted yet
+    loras/<name>.safetensors       put there by the admin; never written
 
 Recipes and image rows name files relative to the root, which is the backend's data folder too.
 
@@ -20,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from generation.recipe import LORA_NAME, LORAS
+
 _JOB_ID = re.compile(r"\d{1,20}-\d{1,4}", re.ASCII)
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}\.png", re.ASCII)
 INPUTS = "inputs"
@@ -33,6 +36,7 @@ class Storage:
         self._inputs = root / INPUTS
         self._results = root / "results"
         self._staging = root / "staging"
+        self._loras = root / LORAS
 
     def stage(self, files: Mapping[str, bytes | Path]) -> Path:
         """Write (or link) the files of a job that isn't accepted yet into a folder to `place` or `discard`."""
@@ -92,6 +96,11 @@ class Storage:
     def read(self, relative: str) -> bytes:
         """The bytes of a stored file. Raises FileNotFoundError when it was deleted."""
         return self.path(relative).read_bytes()
+
+    def loras(self) -> dict[str, str]:
+        """The LoRAs that are there: their names by the lower-case form that members type."""
+        names = (path.stem for path in sorted(self._loras.glob("*.safetensors")))
+        return {name.lower(): name for name in names if LORA_NAME.fullmatch(name)}
 
     def delete_inputs(self, job_id: str) -> None:
         """Remove what the job started from. Removing nothing is no error."""

@@ -118,6 +118,17 @@ async def test_repeats_are_accepted_all_or_none(database: Database, tmp_path: Pa
         assert await shop.counted() == (0, 0, 0)
 
 
+async def test_loras_are_found_by_any_case_and_missing_ones_are_named(shop: Workshop) -> None:
+    (shop.root / "loras").mkdir()
+    (shop.root / "loras" / "Ink-V2.safetensors").write_bytes(b"")
+    job = await shop.imagine("a red fox --lora ink-v2:0.5")
+    assert recipe_of(job).loras == (("Ink-V2", 0.5),)
+    before = await shop.counted()
+    with pytest.raises(InvalidParameter, match=r"no LoRA `neon`\. Choose from Ink-V2\."):
+        await shop.imagine("a red fox --lora neon")
+    assert await shop.counted() == before
+
+
 @pytest.mark.parametrize(("flag", "price"), [("--relax", 0), ("--turbo", 8)])
 async def test_lane_changes_the_price(shop: Workshop, flag: str, price: int) -> None:
     job = await shop.finished(shop.order(f"a fox {flag}"))

@@ -272,6 +272,9 @@ VALUES = {
     "steps": st.integers(1, 150).map(str),
     "guidance": st.decimals(0, 30, places=5).map(str),
     "chaos": st.integers(0, 100).map(str),
+    "lora": st.dictionaries(
+        st.sampled_from(["ink", "Neon-2", "a.b_c"]), st.sampled_from(["", ":.5", ":-2"]), min_size=1
+    ).map(lambda loras: ", ".join(name + strength for name, strength in loras.items())),
     "quality": st.sampled_from([".25", "0.5", "1", "1.0", "2"]),
     "repeat": st.integers(2, 10).map(str),
     "turbo": st.just(""),
@@ -286,3 +289,27 @@ def test_every_combination_of_valid_flags_parses_and_its_echo_too(flags: str) ->
     parsed = parse(f"a cat {flags}")
     again, expected = reparsed(parsed)
     assert again == expected
+
+
+def test_loras_add_up_with_their_strengths() -> None:
+    parsed = parse("a cat --lora Ink:0.80, neon --ar 3:2 --lora x:-1")
+
+    assert parsed.flags.loras == (("ink", 0.8), ("neon", 1.0), ("x", -1.0))
+    assert parsed.echo == "a cat --lora ink:0.8, neon, x:-1 --ar 3:2"
+
+
+@pytest.mark.parametrize(
+    ("typed", "span", "reason"),
+    [
+        ("ink:3", "3", "from -2 to 2"),
+        ("ink:", "", "from -2 to 2"),
+        ("ink:strong", "strong", "from -2 to 2"),
+        ("../secret", "../secret", "names separated by commas"),
+        ("ink --lora INK", "ink", "given twice"),
+        ("a, b, c, d, e", "e", "At most 4"),
+    ],
+)
+def test_wrong_loras_are_named(typed: str, span: str, reason: str) -> None:
+    with pytest.raises(PromptError, match=reason) as refused:
+        parse(f"a cat --lora {typed}")
+    assert refused.value.span == span

@@ -25,7 +25,15 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def test_json_gives_the_recipe_back() -> None:
-    made = recipe(task=Task.INPAINT, image="a.png", mask="b.png", strength=0.5, prompt="käse", scheduler="euler")
+    made = recipe(
+        task=Task.INPAINT,
+        image="a.png",
+        mask="b.png",
+        strength=0.5,
+        prompt="käse",
+        scheduler="euler",
+        loras=(("ink", 0.8),),
+    )
 
     assert Recipe.from_json(made.to_json()) == made
 
@@ -44,6 +52,7 @@ def test_seeds_count_up_and_wrap_around() -> None:
         ({"num_images": 0}, "at least 1"),
         ({"num_inference_steps": 0}, "at least 1"),
         ({"chaos": 1.5}, "chaos"),
+        ({"loras": (("../ink", 1.0),)}, "LoRA"),
         ({"image": "a.png"}, "neither image nor strength"),
         ({"task": Task.IMAGE_TO_IMAGE}, "an image and a strength"),
         ({"task": Task.IMAGE_TO_IMAGE, "image": "a.png", "strength": 0.0}, "strength"),

@@ -43,11 +43,11 @@ def test_plain_prompt_takes_the_models_defaults() -> None:
 
 
 def test_flags_become_the_recipes_fields() -> None:
-    prompt = parse("a fox --ar 16:9 --seed 9 --no snow, people --guidance 3.5 --chaos 25 --steps 30")
+    prompt = parse("a fox --ar 16:9 --seed 9 --no snow, people --guidance 3.5 --chaos 25 --steps 30 --lora ink:0.5")
     recipe = recipes.text_to_image(prompt, model(), seed=7)
     assert (recipe.width, recipe.height, recipe.seed) == (680, 384, 9)
     assert (recipe.negative_prompt, recipe.guidance_scale) == ("snow, people", 3.5)
-    assert (recipe.chaos, recipe.num_inference_steps) == (0.25, 30)
+    assert (recipe.chaos, recipe.num_inference_steps, recipe.loras) == (0.25, 30, (("ink", 0.5),))
 
 
 def test_seed_zero_is_a_seed() -> None:
