@@ -1,139 +1,144 @@
-"""Mixed requests through the engine against plain diffusers one after another: same process, weights and recipes.
+"""Mixed requests: the engine (H) against plain diffusers (P), static batching (S) and the ideal (I), in one run.
 
-Run it with `python benchmarks/engine_throughput.py [model]`; the embedded model is the default. The last line is JSON.
-The order of the two sides alternates between rounds and the best round counts, so that a busy machine hurts both alike.
+`python benchmarks/engine_throughput.py` draws 64 single pictures, `--images 4` 16 grids of four; once with all of them
+there from the start, once as they come (Poisson, at 80 % of what S could just keep up with). The order of the sides
+alternates between rounds and the best round counts, so that a busy machine hurts all alike.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
+import random
+import statistics
 import sys
-import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import torch
+from benchmarks import bench, sides
+from benchmarks.bench import QUICK_STEPS, STEPS, Stage, goal, mixed_recipes, recipe_for
+from benchmarks.sides import Ideal, Job, Outcome
 
-from generation.engine.engine import Engine
-from generation.engine.request import Request
-from generation.engine.selfcheck import merges_exactly
-from generation.pipelines.loader import choose_device, leave_a_core_free, load
-from generation.pipelines.model import LoadedModel
-from generation.recipe import Lane, Recipe, Task
-from generation.tasks.drawing import Drawing
+LOAD = 0.8
+"""Of static batching's capacity: where a server that isn't overloaded is run at most."""
 
-
-def mixed_recipes(model: LoadedModel, count: int, images: int) -> list[Recipe]:
-    """Other prompts, seeds, steps, schedulers and guidance for every request."""
-    info = model.info
-    return [
-        Recipe(
-            task=Task.TEXT_TO_IMAGE,
-            model=info.source,
-            prompt=f"a picture of subject number {i}",
-            width=info.native_size,
-            height=info.native_size,
-            seed=1000 * i,
-            num_inference_steps=max(2, info.default_steps - 4 + i % 8),
-            guidance_scale=1.0 if i % 4 == 3 else info.default_guidance_scale + i % 3,
-            num_images=images,
-            scheduler=info.schedulers[i % len(info.schedulers)],
-        )
-        for i in range(count)
-    ]
+SIDES = {"P": sides.plain, "S": sides.static, "H": sides.merged}
 
 
-def ignore(*_: Any) -> None:
-    return None
+class Throughput:
+    """One run of the benchmark. steps: what requests may ask for."""
 
+    def __init__(self, stage: Stage, count: int, images: int, steps: Sequence[int]) -> None:
+        self.stage, self.count, self.images, self.steps = stage, count, images, steps
+        self.ideal = Ideal(stage, recipe_for(stage, guidance_scale=1.0, prompt="ideal"))
+        self.takes = 0
 
-def plain(model: LoadedModel, recipes: list[Recipe], data_dir: Path) -> float:
-    """Seconds for one unmodified pipeline call after another."""
-    begin = time.perf_counter()
-    with torch.no_grad():
-        for recipe in recipes:
-            Drawing(model, recipe, data_dir).run(ignore)
-    wait_for_device(model)
-    return time.perf_counter() - begin
+    def jobs(self, arrivals: Sequence[float]) -> list[Job]:
+        """The mix, with prompts that nobody has seen before."""
+        self.takes += 1
+        recipes = mixed_recipes(self.stage, self.count, self.images, self.steps, f"take {self.takes}")
+        return [Job(at, recipe) for at, recipe in zip(arrivals, recipes, strict=False)]
 
+    def warm_up(self) -> None:
+        for side in SIDES.values():
+            side(self.stage, self.jobs([0.0, 0.0]))
 
-def merged(engine: Engine, model: LoadedModel, recipes: list[Recipe], data_dir: Path) -> float:
-    """Seconds for the same recipes submitted at once to an engine."""
-    begin = time.perf_counter()
-    for i, recipe in enumerate(recipes):
-        drawing = Drawing(model, recipe, data_dir)
-        engine.submit(
-            Request(str(i), Lane.FAST, lambda drawing=drawing: drawing.run(ignore), arrival=i, on_end=fail_loudly)
-        )
-    while engine.step():
-        pass
-    wait_for_device(model)
-    return time.perf_counter() - begin
-
-
-def fail_loudly(result: Any, error: BaseException | None) -> None:
-    if error is not None:
-        raise error
-
-
-def wait_for_device(model: LoadedModel) -> None:
-    if next(model.denoiser.parameters()).is_cuda:
-        torch.cuda.synchronize()
-
-
-def hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", default="tiny")
-    parser.add_argument("--requests", type=int, default=8)
-    parser.add_argument("--images", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    device = choose_device("auto")
-    leave_a_core_free(device)
-    with tempfile.TemporaryDirectory() as folder:
-        data_dir = Path(folder)
-        model = load(options.model, data_dir, device)
-        recipes = mixed_recipes(model, options.requests, options.images)
-        engine, mergeable = Engine(), merges_exactly(model.denoiser)
-        seconds: dict[str, list[float]] = {"plain": [], "merged": []}
-        plain(model, recipes[:1], data_dir)  # warm-up
-        for number in range(options.rounds):
-            for side in ("plain", "merged") if number % 2 else ("merged", "plain"):
-                if side == "plain":
-                    seconds[side].append(plain(model, recipes, data_dir))
+    def all_at_once(self, rounds: int) -> dict[str, list[Outcome]]:
+        """Every side's rounds, and the ideal's rows per second as the seconds of an outcome without jobs."""
+        found: dict[str, list[Outcome]] = {name: [] for name in (*SIDES, "I")}
+        for number in range(rounds):
+            for name in list(found)[:: -1 if number % 2 else 1]:
+                if name == "I":
+                    found[name].append(Outcome(1 / self.ideal.rows_per_second(), []))
                 else:
-                    denoiser = engine.adopt(model.denoiser, mergeable=mergeable)
-                    seconds[side].append(merged(engine, model, recipes, data_dir))
-                    engine.release(denoiser)
-                print(f"round {number + 1} {side}: {seconds[side][-1]:.2f} s")
-    best = {side: min(taken) for side, taken in seconds.items()}
+                    found[name].append(SIDES[name](self.stage, self.jobs([0.0] * self.count)))
+                    print(f"all at once, round {number + 1}, {name}: {found[name][-1].seconds:.2f} s", flush=True)
+        return found
+
+    def poisson(self, per_second: float) -> dict[str, Outcome]:
+        """S and H under the same arrivals."""
+        arrivals = poisson_arrivals(self.count, per_second)
+        found = {}
+        for name in ("H", "S"):
+            found[name] = SIDES[name](self.stage, self.jobs(arrivals))
+            mean = statistics.fmean(found[name].latencies)
+            print(f"{per_second:.2f} requests/s, {name}: mean latency {mean:.2f} s", flush=True)
+        return found
+
+
+def poisson_arrivals(count: int, per_second: float) -> list[float]:
+    """Times of arrival from 0 on, in seconds; scaled so that their rate is exactly the one asked for."""
+    draw = random.Random(1)
+    gaps = [draw.expovariate(1.0) for _ in range(count)]
+    arrivals = [sum(gaps[: i + 1]) - gaps[0] for i in range(count)]
+    scale = (count - 1) / per_second / arrivals[-1] if count > 1 else 0.0
+    return [at * scale for at in arrivals]
+
+
+def best(outcomes: Sequence[Outcome]) -> Outcome:
+    return min(outcomes, key=lambda outcome: outcome.seconds)
+
+
+def measure(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
+    """All results by name."""
+    steps = QUICK_STEPS if options.quick else STEPS
+    run = Throughput(stage, options.requests, options.images, steps)
+    run.warm_up()
+    rounds = run.all_at_once(options.rounds)
+    top = {name: best(outcomes) for name, outcomes in rounds.items()}
+    rate = LOAD * options.requests / top["S"].seconds
+    stream = run.poisson(rate)
     pictures = options.requests * options.images
-    result = {
-        "benchmark": "engine_throughput",
-        "hardware": hardware(device),
-        "torch": torch.__version__,
-        "model": options.model,
-        "requests": options.requests,
-        "images_per_request": options.images,
-        "plain_images_per_s": round(pictures / best["plain"], 3),
-        "merged_images_per_s": round(pictures / best["merged"], 3),
-        "gain": round(best["plain"] / best["merged"], 3),
-        "calls_per_forward": round(engine.merged_calls / engine.forwards, 2),
+    merged, ideal_rows = top["H"], 1 / top["I"].seconds
+    return {
+        "images_per_s": {name: round(pictures / top[name].seconds, 3) for name in SIDES},
+        "latency_at_once_s": {name: bench.spread(top[name].latencies) for name in SIDES},
+        "rows_per_s": {"H": round(merged.rows / merged.seconds, 2), "I": round(ideal_rows, 2)},
+        "knee_rows": stage.width(),
+        "rows_per_forward": round(merged.rows / merged.calls, 2),
+        "shares_of_time": merged.shares,
+        "static_calls": top["S"].calls,
+        "poisson_requests_per_s": round(rate, 3),
+        "latency_poisson_s": {name: bench.spread(outcome.latencies) for name, outcome in stream.items()},
+        "ratios": {
+            "H/P": top["P"].seconds / merged.seconds,
+            "H/S": top["S"].seconds / merged.seconds,
+            "H/I": merged.rows / merged.seconds / ideal_rows,
+            "mean": statistics.fmean(stream["H"].latencies) / statistics.fmean(stream["S"].latencies),
+            "p95": bench.percentile(stream["H"].latencies, 0.95) / bench.percentile(stream["S"].latencies, 0.95),
+        },
     }
-    print(json.dumps(result))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny", help="as LIMNER_MODEL")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--images", type=int, default=1, help="pictures per request")
+    parser.add_argument("--requests", type=int, help="default: 64 pictures in all, 10 with --quick")
+    parser.add_argument("--rounds", type=int, help="default 2; 1 with --quick")
+    parser.add_argument("--quick", action="store_true", help="few requests of few steps: says little, takes seconds")
+    options = parser.parse_args(arguments)
+    pictures = 10 if options.quick else 64
+    options.requests = options.requests or max(2, pictures // options.images)
+    options.rounds = options.rounds or (1 if options.quick else 2)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    with bench.stage(options.model, options.device) as stage:
+        results = measure(stage, options)
+        ratios = results["ratios"] = {name: round(value, 3) for name, value in results["ratios"].items()}
+        goals = [
+            goal("throughput H/P", ratios["H/P"], ">= 1.5" if options.images == 1 else ">= 0.97"),
+            goal("merge efficiency H/I", ratios["H/I"], ">= 0.9"),
+            goal("mean latency H/S at 80 % of S", ratios["mean"], "<= 0.6"),
+        ]
+        about = {"model": options.model, "requests": options.requests, "images_per_request": options.images}
+        bench.report("engine_throughput", stage.device, goals, **about, quick=options.quick, **results)
 
 
 if __name__ == "__main__":
