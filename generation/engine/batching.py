@@ -1,61 +1,22 @@
 """Which denoiser calls may become one, how to join them, how to take the answer apart. Knows tensors, no requests.
 
-A call's signature is everything that two calls must share to be merged. Arguments fall into three kinds, named per
-model class in `FAMILIES`:
-
-- per row: tensors, or trees of tensors, whose dimension 0 counts the rows. Joined by concatenation.
-- timestep-like: a number, a 0-d tensor or one value per row. Becomes one value per row. float32 and int64 timesteps
-  meet as float32: the sinusoidal embedding computes in float32 anyway, so that changes nothing.
-- everything else belongs to the batch as a whole and must be equal in content.
-
-A class that isn't listed is never merged: its calls still park, so they can be overtaken and cancelled.
+`families` says what each argument of a denoiser class is; this module does what follows from it. Calls may share a
+forward if they `fit`: their signatures are equal, and so are the forms of their residuals if both have some.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
 
+from generation.engine.families import Family, Items, Kind, Padded, Positions, Residual, Rows, Scale, Timestep
 from generation.engine.knee import Knee
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How one denoiser class takes its arguments. `rows`: the tensor argument whose dimension 0 counts the rows."""
-
-    rows: str
-    per_row: frozenset[str]
-    timesteps: frozenset[str]
-
-
-FAMILIES: dict[str, Family] = {
-    # Stable Diffusion 1.x, 2.x and XL. All residuals of ControlNets and adapters carry the batch in dimension 0.
-    "UNet2DConditionModel": Family(
-        rows="sample",
-        per_row=frozenset(
-            {
-                "sample",
-                "encoder_hidden_states",
-                "class_labels",
-                "timestep_cond",
-                "attention_mask",
-                "added_cond_kwargs",
-                "down_block_additional_residuals",
-                "mid_block_additional_residual",
-                "down_intrablock_additional_residuals",
-                "encoder_attention_mask",
-            }
-        ),
-        timesteps=frozenset({"timestep"}),
-    ),
-}
+from generation.engine.signature import Unmergeable, key
 
 
 class Denoiser:
@@ -84,7 +45,9 @@ class ForwardCall:
     """A denoiser call as the pipeline made it.
 
     rows: how many pictures' latents it carries (twice the pictures under classifier-free guidance).
-    signature: calls with equal signatures may be merged; None means never. area: positions of a row's latents.
+    area: positions of a row's latents, the first row's where they differ.
+    signature: calls must share it to be merged; None means never.
+    residuals: the form of what ControlNets and adapters add to it; None means that there are none.
     """
 
     def __init__(self, denoiser: Denoiser, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -95,89 +58,69 @@ class ForwardCall:
         self.area = 1
         self.named: dict[str, Any] = {}
         self.signature: Hashable | None = None
+        self.residuals: Hashable | None = None
         if denoiser.family is not None:
             self.named = dict(denoiser.parameters.bind(*args, **kwargs).arguments)
-            counted = self.named.get(denoiser.family.rows)
-            if isinstance(counted, torch.Tensor) and counted.ndim:
-                self.rows = counted.shape[0]
-                self.area = math.prod(counted.shape[2:])
-                self.signature = _signature(self, denoiser.family)
+            for name, value in list(self.named.items()):
+                # None, and a default that is spelt out, are the same as leaving the argument out.
+                default = denoiser.parameters.parameters[name].default
+                if value is default or (value is None and default is not inspect.Parameter.empty):
+                    del self.named[name]
+            self._describe(denoiser.family)
 
     def __call__(self) -> Any:
         """Make the call exactly as the pipeline made it."""
         return self.denoiser.forward(*self.args, **self.kwargs)
 
+    def fits(self, others: Iterable[ForwardCall]) -> bool:
+        """Whether one forward can carry this call and `others`, which fit each other."""
+        return self.signature is not None and all(
+            self.signature == other.signature
+            and (self.residuals is None or other.residuals is None or self.residuals == other.residuals)
+            for other in others
+        )
 
-def _signature(call: ForwardCall, family: Family) -> Hashable | None:
-    parts: list[Hashable] = [id(call.denoiser)]
-    for name, value in sorted(call.named.items()):
-        if value is None:
-            continue  # the same as leaving the argument out
-        if name in family.timesteps:
-            if isinstance(value, torch.Tensor) and value.ndim and value.shape != (call.rows,):
-                return None
-            parts.append((name, "timestep"))
-        elif name in family.per_row:
-            shape = tuple(_shapes(value))
-            if any(leaf is None or leaf[0] != call.rows for leaf in shape):
-                return None
-            parts.append((name, _structure(value), tuple(leaf[1:] for leaf in shape if leaf)))
+    def _describe(self, family: Family) -> None:
+        counted = self.named.get(family.counted)
+        if isinstance(counted, torch.Tensor) and counted.ndim:
+            self.area = counted.shape[1] if counted.ndim == 3 else math.prod(counted.shape[2:])
+        elif isinstance(counted, list) and counted and isinstance(counted[0], torch.Tensor):
+            self.area = math.prod(counted[0].shape[1:])
         else:
-            parts.append((name, _content(value)))
-    return tuple(parts)
-
-
-def _shapes(tree: Any) -> Iterator[tuple[Any, ...] | None]:
-    """(rows, other dimensions, dtype, device) of every leaf; None for a leaf that has no rows."""
-    for leaf in _leaves(tree):
-        if isinstance(leaf, torch.Tensor) and leaf.ndim:
-            yield (leaf.shape[0], tuple(leaf.shape[1:]), leaf.dtype, leaf.device)
-        else:
-            yield None
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, dict):
-        for key in sorted(tree):
-            yield from _leaves(tree[key])
-    elif isinstance(tree, list | tuple):
-        for item in tree:
-            yield from _leaves(item)
-    else:
-        yield tree
-
-
-def _structure(tree: Any) -> Hashable:
-    if isinstance(tree, dict):
-        return tuple((key, _structure(tree[key])) for key in sorted(tree))
-    if isinstance(tree, list | tuple):
-        return tuple(_structure(item) for item in tree)
-    return None
-
-
-def _content(value: Any) -> Hashable:
-    """A key that is equal only for equal content; an object of unknown kind equals only itself."""
-    if isinstance(value, torch.Tensor):
-        flat = value.detach().reshape(-1).contiguous().cpu().view(torch.uint8)
-        return (tuple(value.shape), value.dtype, hashlib.sha256(flat.numpy().tobytes()).digest())
-    if isinstance(value, dict):
-        return ("dict", *((key, _content(value[key])) for key in sorted(value)))
-    if isinstance(value, list | tuple):
-        return (type(value).__name__, *(_content(item) for item in value))
-    if value is None or isinstance(value, bool | int | float | str):
-        return (type(value).__name__, value)
-    return ("object", id(value))
+            return
+        self.rows = len(counted)
+        masks = family.masks()
+        parts: list[Hashable] = []
+        residuals: list[Hashable] = []
+        try:
+            for name, value in sorted(self.named.items()):
+                kind = family.arguments.get(name)
+                if name not in masks:
+                    mask = self.named.get(kind.mask) if isinstance(kind, Padded) else None
+                    into = residuals if isinstance(kind, Residual) else parts
+                    into.append((name, key(kind, value, self.rows, mask)))
+        except Unmergeable:
+            return
+        self.signature = (id(self.denoiser), *parts)
+        self.residuals = tuple(residuals) or None
 
 
 def run_merged(calls: Sequence[ForwardCall]) -> list[Any]:
-    """One forward for all calls, which share a signature; each call's own part of the output, in order.
+    """One forward for all calls, which fit each other; each call's own part of the output, in order.
 
     A single call is made as the pipeline made it, so being alone never costs a copy.
     """
     if len(calls) == 1:
         return [calls[0]()]
+    family = _family(calls)
     output = calls[0].denoiser.forward(**collate(calls))
-    return split(output, [call.rows for call in calls])
+    return split(output, [call.rows for call in calls], items=isinstance(family.arguments[family.counted], Items))
+
+
+def _family(calls: Sequence[ForwardCall]) -> Family:
+    family = calls[0].denoiser.family
+    assert family is not None
+    return family
 
 
 def collate(calls: Sequence[ForwardCall]) -> dict[str, Any]:
@@ -185,66 +128,133 @@ def collate(calls: Sequence[ForwardCall]) -> dict[str, Any]:
 
     Containers are built anew: pipelines and models pop from dicts and lists that they were given.
     """
-    first = calls[0]
-    family = first.denoiser.family
-    assert family is not None
-    device = first.named[family.rows].device
+    family, masks = _family(calls), _family(calls).masks()
+    names = dict.fromkeys(name for call in calls for name in call.named)
     merged: dict[str, Any] = {}
-    for name, value in first.named.items():
-        values = [call.named.get(name) for call in calls]
-        if value is None:
-            merged[name] = None
-        elif name in family.timesteps:
-            merged[name] = _join_timesteps(values, [call.rows for call in calls], device)
-        elif name in family.per_row:
-            merged[name] = _join(values)
-        else:
-            merged[name] = _fresh(value)
+    for name in names:
+        kind = family.arguments.get(name)
+        if isinstance(kind, Padded):
+            merged |= _join_texts(calls, name, kind.mask)
+        elif name not in masks:
+            merged[name] = _join(kind, calls, name)
     return merged
 
 
-def _join_timesteps(values: Sequence[Any], rows: Sequence[int], device: torch.device) -> torch.Tensor:
+def _join(kind: Kind | None, calls: Sequence[ForwardCall], name: str) -> Any:
+    values = [call.named.get(name) for call in calls]
+    match kind:
+        case Rows(dim):
+            return _join_trees(values, dim)
+        case Residual():
+            form = next(value for value in values if value is not None)
+            present = [
+                _zeros(form, call.rows) if value is None else value for call, value in zip(calls, values, strict=True)
+            ]
+            return _join_trees(present, 0)
+        case Timestep():
+            return _join_timesteps(calls, values)
+        case Items():
+            return [item for value in values for item in value]
+        case Positions():
+            return _join_positions(values[0], sum(call.rows for call in calls))
+        case Scale(dims) if len(set(map(float, values))) > 1:
+            counted = _counted(calls[0])
+            scales = torch.tensor(
+                [value for call, value in zip(calls, values, strict=True) for _ in range(call.rows)]
+            ).view(-1, *(1,) * (dims - 1))
+            return scales.to(counted.device, counted.dtype)  # a wider type would widen the model's answers
+    return _fresh(values[0])
+
+
+def _counted(call: ForwardCall) -> torch.Tensor:
+    """A tensor that lives where the call's latents live, with their type."""
+    counted = call.named[_family([call]).counted]
+    return counted[0] if isinstance(counted, list) else counted
+
+
+def _join_trees(trees: Sequence[Any], dim: int) -> Any:
+    first = trees[0]
+    if isinstance(first, dict):
+        return {name: _join_trees([tree[name] for tree in trees], dim) for name in first}
+    if isinstance(first, list | tuple):
+        return type(first)(_join_trees(items, dim) for items in zip(*trees, strict=True))
+    return None if first is None else torch.cat(list(trees), dim)
+
+
+def _zeros(form: Any, rows: int) -> Any:
+    """A tree of zeros like `form`, with so many rows."""
+    if isinstance(form, list | tuple):
+        return type(form)(_zeros(item, rows) for item in form)
+    return None if form is None else form.new_zeros(rows, *form.shape[1:])
+
+
+def _join_timesteps(calls: Sequence[ForwardCall], values: Sequence[Any]) -> torch.Tensor:
+    """float32 and int64 timesteps meet as float32: the embedding computes in float32 anyway."""
+    device = _counted(calls[0]).device
     tensors = [value if isinstance(value, torch.Tensor) else torch.tensor(value) for value in values]
     if len({tensor.dtype for tensor in tensors}) > 1:
         tensors = [tensor.to(torch.float32) for tensor in tensors]
     if len({tensor.device for tensor in tensors}) > 1:
         tensors = [tensor.to(device) for tensor in tensors]
     # Expanded before they travel: timesteps live on the CPU (see pipelines/shell.py), so this is one transfer for all.
-    return torch.cat([tensor.expand(count) for tensor, count in zip(tensors, rows, strict=True)]).to(device)
+    return torch.cat([tensor.expand(call.rows) for tensor, call in zip(tensors, calls, strict=True)]).to(device)
 
 
-def _join(trees: Sequence[Any]) -> Any:
-    first = trees[0]
-    if isinstance(first, dict):
-        return {key: _join([tree[key] for tree in trees]) for key in first}
-    if isinstance(first, list | tuple):
-        return type(first)(_join(items) for items in zip(*trees, strict=True))
-    return torch.cat(list(trees))
+def _join_positions(value: Any, rows: int) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value[:1].expand(rows, -1, -1) if value.ndim == 3 else value
+    return [_fresh(value[0]) for _ in range(rows)]
+
+
+def _join_texts(calls: Sequence[ForwardCall], name: str, mask_name: str) -> dict[str, Any]:
+    """The texts as long as the longest, and the mask; no mask where no call has one and nothing is padded."""
+    texts = [call.named[name] for call in calls]
+    masks = [call.named.get(mask_name) for call in calls]
+    longest = max(text.shape[1] for text in texts)
+    if all(mask is None for mask in masks) and all(text.shape[1] == longest for text in texts):
+        return {name: torch.cat(texts)}
+    dtype = next((mask.dtype for mask in masks if mask is not None), torch.bool)
+    merged = texts[0].new_zeros(sum(call.rows for call in calls), longest, texts[0].shape[2])
+    seen = torch.zeros(merged.shape[:2], dtype=dtype, device=merged.device)
+    row = 0
+    for text, mask in zip(texts, masks, strict=True):
+        rows, tokens = text.shape[:2]
+        merged[row : row + rows, :tokens] = text
+        seen[row : row + rows, :tokens] = 1 if mask is None else mask
+        row += rows
+    return {name: merged, mask_name: seen}
 
 
 def _fresh(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _fresh(item) for key, item in value.items()}
+        return {name: _fresh(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_fresh(item) for item in value]
     return value
 
 
-def split(output: Any, rows: Sequence[int]) -> list[Any]:
-    """Cut every tensor of the output into pieces of `rows` rows.
+def split(output: Any, rows: Sequence[int], *, items: bool = False) -> list[Any]:
+    """Cut every tensor of the output into pieces of `rows` rows; None goes to everybody. items: lists have one per row.
 
     The pieces are copies: a scheduler that keeps its model outputs (PNDM, LMS) would otherwise keep those of all
     neighbours alive, and the static output of a CUDA graph is overwritten by the next forward.
     Raises RuntimeError when the output doesn't have the rows that went in.
     """
-    if isinstance(output, torch.Tensor):
-        if output.ndim == 0 or output.shape[0] != sum(rows):
-            raise RuntimeError(f"the model returned {tuple(output.shape)} for {sum(rows)} rows; it can't be merged")
-        return [piece.clone() for piece in output.split(list(rows))]
+    if output is None:
+        return [None] * len(rows)
+    if isinstance(output, torch.Tensor) or (items and isinstance(output, list)):
+        if (isinstance(output, torch.Tensor) and output.ndim == 0) or len(output) != sum(rows):
+            form = tuple(output.shape) if isinstance(output, torch.Tensor) else f"a list of {len(output)}"
+            raise RuntimeError(f"the model returned {form} for {sum(rows)} rows; it can't be merged")
+        ends = [sum(rows[: i + 1]) for i in range(len(rows))]
+        pieces = [output[end - count : end] for end, count in zip(ends, rows, strict=True)]
+        return [
+            piece.clone() if isinstance(piece, torch.Tensor) else [item.clone() for item in piece] for piece in pieces
+        ]
     if isinstance(output, dict):  # diffusers' ModelOutput is a dict whose constructor takes its keys
-        parts = {key: split(value, rows) for key, value in output.items()}
-        return [type(output)(**{key: parts[key][i] for key in parts}) for i in range(len(rows))]
+        parts = {name: split(value, rows, items=items) for name, value in output.items()}
+        return [type(output)(**{name: parts[name][i] for name in parts}) for i in range(len(rows))]
     if isinstance(output, list | tuple):
-        columns = [split(item, rows) for item in output]
+        columns = [split(item, rows, items=items) for item in output]
         return [type(output)(column[i] for column in columns) for i in range(len(rows))]
     raise RuntimeError(f"the model returned {type(output).__name__}; only tensors and trees of tensors can be merged")

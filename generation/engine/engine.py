@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from generation.engine.batching import FAMILIES, Denoiser, ForwardCall, run_merged
+from generation.engine.batching import Denoiser, ForwardCall, run_merged
+from generation.engine.families import FAMILIES
 from generation.engine.hub import Fiber, Hub, forget_frames
 from generation.engine.knee import Knee
 from generation.engine.order import Order
@@ -152,7 +153,7 @@ class Engine:
         group = [(ranking[0], first)]
         for request in ranking[1:]:
             call: ForwardCall = self._running[request].call
-            if first.signature is not None and call.signature == first.signature and call.rows <= room:
+            if call.rows <= room and call.fits(member for _, member in group):
                 room -= call.rows
                 group.append((request, call))
         return group

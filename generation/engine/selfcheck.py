@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from generation.engine.batching import FAMILIES, Denoiser, ForwardCall, run_merged
+from generation.engine.batching import Denoiser, ForwardCall, run_merged
+from generation.engine.families import FAMILIES
 from generation.engine.knee import Knee, best_of, measure
 
 log = logging.getLogger(__name__)
