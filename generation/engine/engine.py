@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from generation.engine.batching import Denoiser, ForwardCall, run_merged
 from generation.engine.families import FAMILIES
-from generation.engine.hub import Fiber, Hub, forget_frames
+from generation.engine.hub import Errand, Fiber, Hub, forget_frames
 from generation.engine.knee import Knee
 from generation.engine.order import Order
 from generation.engine.request import Request, Status
@@ -41,9 +41,11 @@ class Engine:
 
     `adopt` a denoiser once, `submit` requests, call `step` for as long as it returns True.
     forwards: how many forwards ran so far, and `merged_calls` how many calls they carried; their ratio is the gain.
+    send: gets a request and its errand (decoding, say), makes the call on another thread and has `deliver` called on
+    the engine's. Without it errands are done at once, on the tick.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, send: Callable[[Request, Errand], None] | None = None) -> None:
         self.forwards = 0
         self.merged_calls = 0
         self._hub = Hub()
@@ -51,6 +53,8 @@ class Engine:
         self._running: dict[Request, Fiber] = {}
         self._order = Order()
         self._answers: dict[Request, _Answer] = {}
+        self._errands: dict[Request, Errand] = {}
+        self._send = send or self._do_now
 
     # -- denoisers ---------------------------------------------------------------------------------------------------
 
@@ -83,10 +87,17 @@ class Engine:
         self._waiting.append(request)
         self._waiting.sort(key=lambda waiting: waiting.rank)
 
+    def deliver(self, request: Request, errand: Errand, result: Any, error: BaseException | None = None) -> None:
+        """What came of an errand. Nobody waits for it any more if the request has ended meanwhile."""
+        if self._errands.get(request) is errand:
+            del self._errands[request]
+            self._answers[request] = _Answer(result, error)
+
     @property
     def busy(self) -> bool:
-        """Whether `step` has anything to do."""
-        return bool(self._waiting or self._running)
+        """Whether `step` has anything to do; not while all that run only wait for their errands."""
+        at_work = len(self._running) > len(self._errands)
+        return bool(self._waiting) or at_work or any(request.cancelled for request in self._errands)
 
     @torch.no_grad()
     def step(self) -> bool:
@@ -143,9 +154,10 @@ class Engine:
 
     def _choose(self) -> list[tuple[Request, ForwardCall]]:
         """The request whose turn it is, with everything that can and may ride along, in the same order."""
-        for request, fiber in self._running.items():
+        parked = {request: fiber for request, fiber in self._running.items() if not isinstance(fiber.call, Errand)}
+        for request, fiber in parked.items():
             request.rows = fiber.call.rows
-        ranking = self._order.ranking(self._running)
+        ranking = self._order.ranking(parked)
         if not ranking:
             return []
         first: ForwardCall = self._running[ranking[0]].call
@@ -192,11 +204,21 @@ class Engine:
             self._forward([member])
 
     def _collect(self, request: Request, fiber: Fiber) -> None:
-        """Report the request's end if its fiber has ended."""
+        """Report the request's end if its fiber has ended; send it on its errand if that is what it stopped for."""
+        self._errands.pop(request, None)
         if fiber.dead:
             if self._running.pop(request, None) is not None:
                 self._order.leave(request)
             request.end(fiber.result, fiber.error)
+        elif isinstance(fiber.call, Errand):
+            self._errands[request] = fiber.call
+            self._send(request, fiber.call)
+
+    def _do_now(self, request: Request, errand: Errand) -> None:
+        try:
+            self.deliver(request, errand, errand())
+        except Exception as error:
+            self.deliver(request, errand, None, forget_frames(error))
 
     def _end(self, request: Request, error: BaseException) -> None:
         """Throw `error` into the request, wherever it is, and let it go."""

@@ -7,10 +7,34 @@ milliseconds for a denoiser step.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from greenlet import getcurrent, greenlet
+
+
+class Errand:
+    """A call that a fiber waits for while another thread makes it, so that it holds up nobody's tick."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+
+    def __call__(self) -> Any:
+        """Make the call."""
+        return self.call()
+
+
+def elsewhere(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, sent on an errand when a fiber calls it; called at once by anybody else."""
+
+    @functools.wraps(function)
+    def errand(*args: Any, **kwargs: Any) -> Any:
+        return Hub.park(Errand(functools.partial(function, *args, **kwargs)))
+
+    return errand
 
 
 class Fiber(greenlet):
@@ -45,7 +69,8 @@ class Hub:
         fiber.switch()
         return fiber
 
-    def park(self, call: Callable[[], Any]) -> Any:
+    @staticmethod
+    def park(call: Callable[[], Any]) -> Any:
         """Sleep until the call's result is there and return it; called by the patched module.
 
         Outside a fiber (warm-up, preview fitting, another thread) nobody waits: the call is made at once.
