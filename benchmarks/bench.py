@@ -26,9 +26,10 @@ from generation.engine.engine import Engine
 from generation.engine.knee import Knee
 from generation.engine.selfcheck import measure_knee, merges_exactly
 from generation.engine.stopwatch import Stopwatch
+from generation.errors import EngineStopped
 from generation.pipelines.loader import choose_device, leave_a_core_free, load
 from generation.pipelines.model import LoadedModel
-from generation.recipe import Lane, Recipe, Task
+from generation.recipe import Recipe, Task
 
 PICTURE, MASK = "in/picture.png", "in/mask.png"
 
@@ -61,10 +62,11 @@ class Stage:
         return self.knee.rows_at(self.side**2) if self.knee else 16
 
     @contextlib.contextmanager
-    def engine(self) -> Iterator[Engine]:
-        """An engine that has adopted the model's denoiser; released afterwards."""
+    def engine(self, *, wide: bool = False) -> Iterator[Engine]:
+        """An engine that has adopted the model's denoiser; released afterwards. wide: forwards without the knee."""
         engine = Engine()
-        denoiser = engine.adopt(self.model.denoiser, mergeable=self.mergeable, knee=self.knee)
+        knee = None if wide else self.knee
+        denoiser = engine.adopt(self.model.denoiser, mergeable=self.mergeable, knee=knee)
         try:
             yield engine
         finally:
@@ -251,10 +253,7 @@ def report(name: str, device: torch.device, goals: Sequence[Goal], **results: An
     return whole
 
 
-def lane_request_failed(result: Any, error: BaseException | None) -> None:
-    """An `on_end` for requests whose result nobody wants; an error ends the benchmark."""
-    if error is not None:
+def raise_error(result: Any, error: BaseException | None) -> None:
+    """An `on_end` for requests whose result nobody wants. An error ends the benchmark, a stopped engine doesn't."""
+    if error is not None and not isinstance(error, EngineStopped):
         raise error
-
-
-DEFAULT_LANE = Lane.FAST

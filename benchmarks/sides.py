@@ -1,4 +1,4 @@
-"""The contenders: the same jobs through the engine, plain diffusers, static batches, and a ceiling. Real time throughout.
+"""The contenders: the same jobs through the engine, plain diffusers and static batches, in real time; and a ceiling.
 
 H: the engine. P: one pipeline call after another, as bots do. S: equal requests share a pipeline call. I: the denoiser
 alone, always at full width. All draw latents; decoding is the same work on every side and outside the engine.
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.bench import DEFAULT_LANE, Span, Stage, metered, seconds_of, sleep_until, wait_for
+from benchmarks.bench import Span, Stage, metered, seconds_of, sleep_until, wait_for
 from generation.engine.engine import Engine
 from generation.engine.request import Request
-from generation.recipe import Recipe, Task
+from generation.recipe import Lane, Recipe, Task
 from generation.tasks.drawing import Drawing
 
 WINDOW_S = 0.05
@@ -170,7 +170,7 @@ def request_for(stage: Stage, recipe: Recipe, number: int, end: Any, **changes: 
     def after_step(latents: torch.Tensor) -> None:
         request.steps_done += 1
 
-    lane = changes.pop("lane", DEFAULT_LANE)
+    lane = changes.pop("lane", Lane.FAST)
     request = Request(str(number), lane, lambda: drawing.run(after_step), arrival=number, on_end=end, **changes)
     request.count_steps = drawing.total_steps
     return request
