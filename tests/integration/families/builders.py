@@ -296,7 +296,7 @@ def aura_flow() -> Any:
             num_single_dit_layers=1,
             joint_attention_dim=WIDTH,
             caption_projection_dim=32,
-            pos_embed_max_size=16,
+            pos_embed_max_size=64,
         )
     )
 

@@ -9,11 +9,15 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 
 from generation.engine.engine import Engine
+from generation.engine.families import FAMILIES
+from generation.engine.probes import PROBES
 from generation.engine.request import Request
+from generation.engine.selfcheck import measure_knee, merges_exactly
 from generation.recipe import Lane
 from tests.integration.families import transformer_cases, unet_cases
 from tests.integration.families.cases import Case, denoisers
@@ -104,3 +108,49 @@ def test_cancelling_one_leaves_the_others_as_they_are(case: Case, drawn: Callabl
     assert ends[1][0] is None
     for i in (0, 2):
         assert relative_error(ends[i][0], solo(case.name)[i]) < TOLERANCE
+
+
+PACKED = (
+    diffusers.FluxTransformer2DModel,
+    diffusers.FluxControlNetModel,
+    diffusers.Flux2Transformer2DModel,
+    diffusers.ChromaTransformer2DModel,
+    diffusers.QwenImageTransformer2DModel,
+)
+MODULES = {type(module).__name__: name for name in CASES for module in denoisers(CASES[name].parts())}
+
+
+def module_of(class_name: str) -> Any:
+    parts = CASES[MODULES[class_name]].parts()  # built anew: a test may damage it
+    return next(module for module in denoisers(parts) if type(module).__name__ == class_name)
+
+
+def test_every_class_in_the_table_has_a_probe_and_a_case() -> None:
+    assert set(FAMILIES) == set(PROBES)
+    assert set(FAMILIES) <= set(MODULES)
+
+
+@cases
+def test_selfcheck_accepts_what_merges(case: Case) -> None:
+    for module in denoisers(shared_parts(case.name)):
+        assert merges_exactly(module) is case.merges
+
+
+@pytest.mark.parametrize("class_name", FAMILIES)
+def test_the_knee_is_measured_in_positions_of_latents(class_name: str) -> None:
+    packed = isinstance(module_of(class_name), PACKED)
+
+    knee = measure_knee(module_of(class_name), 8)
+
+    assert knee.rows >= 1
+    assert knee.area == (16 if packed else 64)
+
+
+@pytest.mark.parametrize("class_name", FAMILIES)
+def test_selfcheck_refuses_the_class_when_it_mixes_rows(class_name: str) -> None:
+    """As perturbed attention does: no error, only wrong pictures."""
+    module = module_of(class_name)
+    linear = next(part for part in module.modules() if isinstance(part, torch.nn.Linear))
+    linear.register_forward_hook(lambda part, args, output: output + 0.1 * output.mean(dim=0, keepdim=True))
+
+    assert not merges_exactly(module)
