@@ -24,6 +24,7 @@ from PIL import Image
 
 from generation.engine.engine import Engine
 from generation.engine.knee import Knee
+from generation.engine.request import Request
 from generation.engine.selfcheck import measure_knee, merges_exactly
 from generation.engine.stopwatch import Stopwatch
 from generation.errors import EngineStopped
@@ -32,6 +33,29 @@ from generation.pipelines.model import LoadedModel
 from generation.recipe import Recipe, Task
 
 PICTURE, MASK = "in/picture.png", "in/mask.png"
+
+
+class TimedEngine(Engine):
+    """Knows when requests had their latents. What follows (decoding) is an errand, which the backend does elsewhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(self._go)
+        self._device = device
+        self._ready: dict[Request, float] = {}
+
+    def ready(self, request: Request) -> float:
+        """The moment (time.perf_counter) when its latents were there; to be asked when it ends."""
+        wait_for(self._device)
+        return self._ready.pop(request, time.perf_counter())
+
+    def _go(self, request: Request, errand: Any) -> None:
+        if request.started and request.steps_done >= request.total_steps:
+            wait_for(self._device)
+            self._ready[request] = time.perf_counter()
+        try:
+            self.deliver(request, errand, errand())
+        except Exception as error:
+            self.deliver(request, errand, None, error)
 
 
 # -- the model -------------------------------------------------------------------------------------------------------
@@ -62,9 +86,9 @@ class Stage:
         return self.knee.rows_at(self.side**2) if self.knee else 16
 
     @contextlib.contextmanager
-    def engine(self, *, wide: bool = False) -> Iterator[Engine]:
+    def engine(self, *, wide: bool = False) -> Iterator[TimedEngine]:
         """An engine that has adopted the model's denoiser; released afterwards. wide: forwards without the knee."""
-        engine = Engine()
+        engine = TimedEngine(self.device)
         knee = None if wide else self.knee
         denoiser = engine.adopt(self.model.denoiser, mergeable=self.mergeable, knee=knee)
         try:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks import bench
-from benchmarks.bench import SCHEDULERS, Span, Stage, goal, metered, raise_error, recipe_for, wait_for
+from benchmarks.bench import SCHEDULERS, Span, Stage, goal, metered, raise_error, recipe_for
 from benchmarks.sides import Job, plain, request_for
 from generation.recipe import Lane, Recipe
 
@@ -41,10 +41,10 @@ def short_behind_long(stage: Stage, steps: int) -> dict[str, float]:
         def submit(number: int, recipe: Recipe) -> None:
             def end(result: Any, error: BaseException | None) -> None:
                 raise_error(result, error)
-                wait_for(stage.device)
-                ends[number] = time.perf_counter() - begin
+                ends[number] = engine.ready(request) - begin
 
-            engine.submit(request_for(stage, recipe, number, end))
+            request = request_for(stage, recipe, number, end)
+            engine.submit(request)
 
         for number, recipe in enumerate(longs):
             submit(number, recipe)
@@ -67,19 +67,18 @@ def fast_behind_relaxed(stage: Stage, steps: int) -> dict[str, int]:
     wide = max(1, stage.width() // 2)  # under guidance a picture is two rows
     relaxed = recipe_for(stage, prompt="relaxed", num_inference_steps=steps, num_images=wide)
     fast = recipe_for(stage, prompt="fast", num_inference_steps=SHORT_STEPS)
-    ended: list[bool] = []
     with metered(stage.model.denoiser, "forward") as forwards, stage.engine() as engine:
         engine.submit(request_for(stage, relaxed, 0, raise_error, lane=Lane.RELAX))
         for _ in range(3):
             engine.step()
         forwards.clear()
-        request = request_for(stage, fast, 1, lambda result, error: ended.append(True), lane=Lane.FAST)
+        request = request_for(stage, fast, 1, raise_error, lane=Lane.FAST)
         engine.submit(request)
         waited = 0
-        while not ended:
+        while request.steps_done < SHORT_STEPS:
             engine.step()
             waited += not request.started
-        ran = len(forwards) - 1  # the tick that ended it went on with the relaxed one
+        ran = len(forwards) - 1  # the tick that did its last step went on with the relaxed one
         engine.stop("that is all")
     return {"forwards_before_its_first": waited, "forwards_until_its_end": ran, "steps": request.steps_done}
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.bench import Span, Stage, metered, seconds_of, sleep_until, wait_for
+from benchmarks.bench import Span, Stage, metered, raise_error, seconds_of, sleep_until, wait_for
 from generation.engine.engine import Engine
 from generation.engine.request import Request
 from generation.recipe import Lane, Recipe, Task
@@ -136,12 +136,11 @@ def merged(stage: Stage, jobs: Sequence[Job]) -> Outcome:
 
         def submit(number: int, job: Job) -> None:
             def end(result: Any, error: BaseException | None) -> None:
-                if error is not None:
-                    raise error
-                wait_for(stage.device)
-                latencies.append(time.perf_counter() - begin - job.at)
+                raise_error(result, error)
+                latencies.append(engine.ready(request) - begin - job.at)
 
-            engine.submit(request_for(stage, job.recipe, number, end))
+            request = request_for(stage, job.recipe, number, end)
+            engine.submit(request)
 
         busy = False
         while coming or busy:
