@@ -25,18 +25,23 @@ class RowAdapters:
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
-        self._layers: set[LoraLayer] = set()
+        self._layers: set[Any] = set()
         self._segments: list[tuple[slice, Mix]] = []
         self._count = 0
+
+    def __bool__(self) -> bool:
+        """Whether any LoRA was ever loaded."""
+        return bool(self._layers)
 
     def refresh(self) -> None:
         """Take over what a newly loaded LoRA has put in. Call it before the module's next forward.
 
         Raises UnknownAdapter for layers that do more than add a low-rank product, such as DoRA's.
         """
-        for layer in self._module.modules():
-            if not isinstance(layer, LoraLayer):
+        for module in self._module.modules():
+            if not isinstance(module, LoraLayer):
                 continue
+            layer: Any = module
             if layer.lora_variant:
                 raise UnknownAdapter("This LoRA is of a kind (DoRA and the like) that can't be used here.")
             layer.enable_adapters(False)  # the layer itself then answers as the checkpoint would

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from generation.engine.adapters import Mix, RowAdapters
+from generation.engine.compiling import CompiledForward
 from generation.engine.families import Family, Items, Kind, Padded, Positions, Residual, Rows, Scale, Timestep
 from generation.engine.knee import Knee
 from generation.engine.signature import Unmergeable, key
@@ -24,6 +26,7 @@ class Denoiser:
 
     family: None means that its calls are never merged. most_rows: by signature, what one forward may carry; only what
     once ran out of memory has an entry. knee: see `engine.knee`; None means that a forward may be as wide as it likes.
+    adapters: its LoRAs. compiled: a faster way to call `forward`, if there is one.
     """
 
     def __init__(self, module: torch.nn.Module, family: Family | None, knee: Knee | None = None) -> None:
@@ -33,6 +36,8 @@ class Denoiser:
         self.family = family
         self.parameters = inspect.signature(self.forward)
         self.knee = knee
+        self.adapters = RowAdapters(module)
+        self.compiled: CompiledForward | None = None
         self.most_rows: dict[Hashable, int] = {}
 
     def row_limit(self, call: ForwardCall) -> int:
@@ -48,6 +53,7 @@ class ForwardCall:
     area: positions of a row's latents, the first row's where they differ.
     signature: calls must share it to be merged; None means never.
     residuals: the form of what ControlNets and adapters add to it; None means that there are none.
+    mix: the LoRAs that its rows are drawn with. answers_twice: see `engine.cutoff`.
     """
 
     def __init__(self, denoiser: Denoiser, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -59,6 +65,8 @@ class ForwardCall:
         self.named: dict[str, Any] = {}
         self.signature: Hashable | None = None
         self.residuals: Hashable | None = None
+        self.mix: Mix = ()
+        self.answers_twice = False
         if denoiser.family is not None:
             self.named = dict(denoiser.parameters.bind(*args, **kwargs).arguments)
             for name, value in list(self.named.items()):
@@ -110,11 +118,31 @@ def run_merged(calls: Sequence[ForwardCall]) -> list[Any]:
 
     A single call is made as the pipeline made it, so being alone never costs a copy.
     """
-    if len(calls) == 1:
-        return [calls[0]()]
+    denoiser = calls[0].denoiser
+    # Adapters are hooks that look at who is there: nothing that a compiler could see through.
+    compiled = None if denoiser.adapters else denoiser.compiled
+    with denoiser.adapters.rows([(call.rows, call.mix) for call in calls]):
+        if len(calls) == 1 and (compiled is None or calls[0].signature is None):
+            return [calls[0]()]
+        merged = collate(calls)
+        output = denoiser.forward(**merged) if compiled is None else compiled(*_compilable(calls, merged))
     family = _family(calls)
-    output = calls[0].denoiser.forward(**collate(calls))
     return split(output, [call.rows for call in calls], items=isinstance(family.arguments[family.counted], Items))
+
+
+def _compilable(
+    calls: Sequence[ForwardCall], merged: dict[str, Any]
+) -> tuple[Hashable, dict[str, Any], dict[str, int]]:
+    """What a `CompiledForward` takes: the kind of call, the arguments, and where these have their rows."""
+    family, masks = _family(calls), _family(calls).masks()
+    dims: dict[str, int] = {}
+    for name, value in merged.items():
+        kind = Rows() if name in masks else family.arguments.get(name)
+        if isinstance(kind, Rows):
+            dims[name] = kind.dim
+        elif kind is not None and (not isinstance(kind, Positions) or getattr(value, "ndim", 0) == 3):
+            dims[name] = 0
+    return (calls[0].signature, calls[0].residuals, tuple(sorted(merged))), merged, dims
 
 
 def _family(calls: Sequence[ForwardCall]) -> Family:

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from generation.engine.batching import Denoiser, ForwardCall, run_merged
-from generation.engine.families import FAMILIES
+from generation.engine.compiling import CompiledForward
+from generation.engine.cutoff import conditional_half, doubled
+from generation.engine.families import FAMILIES, Rows
 from generation.engine.hub import Errand, Fiber, Hub, forget_frames
 from generation.engine.knee import Knee
 from generation.engine.order import Order
@@ -43,9 +45,14 @@ class Engine:
     forwards: how many forwards ran so far, and `merged_calls` how many calls they carried; their ratio is the gain.
     send: gets a request and its errand (decoding, say), makes the call on another thread and has `deliver` called on
     the engine's. Without it errands are done at once, on the tick.
+    compile_in_background: see `engine.compiling`; without it forwards stay eager.
     """
 
-    def __init__(self, send: Callable[[Request, Errand], None] | None = None) -> None:
+    def __init__(
+        self,
+        send: Callable[[Request, Errand], None] | None = None,
+        compile_in_background: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self.forwards = 0
         self.merged_calls = 0
         self._hub = Hub()
@@ -55,6 +62,7 @@ class Engine:
         self._answers: dict[Request, _Answer] = {}
         self._errands: dict[Request, Errand] = {}
         self._send = send or self._do_now
+        self._compile_in_background = compile_in_background
 
     # -- denoisers ---------------------------------------------------------------------------------------------------
 
@@ -65,6 +73,9 @@ class Engine:
         stay within the `knee`.
         """
         denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knee)
+        family = denoiser.family
+        if self._compile_in_background and family and isinstance(family.arguments[family.counted], Rows):
+            denoiser.compiled = CompiledForward(denoiser.forward, self._compile_in_background)
 
         @functools.wraps(denoiser.forward)  # pipelines look at the signature
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -187,7 +198,7 @@ class Engine:
         for (request, call), output in zip(group, outputs, strict=True):
             request.laps.append((watch, call.rows / rows))
             self._order.charge(request, call.rows)
-            self._answers[request] = _Answer(output)
+            self._answers[request] = _Answer(doubled(output) if call.answers_twice else output)
 
     def _fail(self, group: Sequence[tuple[Request, ForwardCall]], error: Exception) -> None:
         log.warning("a forward of %d calls failed:\n%s", len(group), "".join(traceback.format_exception(error)))
@@ -204,7 +215,7 @@ class Engine:
             self._forward([member])
 
     def _collect(self, request: Request, fiber: Fiber) -> None:
-        """Report the request's end if its fiber has ended; send it on its errand if that is what it stopped for."""
+        """Report the request's end if its fiber has ended; else see to what it stopped for: an errand or a call."""
         self._errands.pop(request, None)
         if fiber.dead:
             if self._running.pop(request, None) is not None:
@@ -213,6 +224,10 @@ class Engine:
         elif isinstance(fiber.call, Errand):
             self._errands[request] = fiber.call
             self._send(request, fiber.call)
+        else:
+            if request.guidance_is_over() and fiber.call.rows == 2 * request.pictures:
+                fiber.call = conditional_half(fiber.call) or fiber.call
+            fiber.call.mix = request.mix
 
     def _do_now(self, request: Request, errand: Errand) -> None:
         try:

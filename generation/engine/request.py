@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
+from generation.engine.adapters import Mix
 from generation.engine.stopwatch import Stopwatch
 from generation.recipe import Lane
 
@@ -33,6 +34,8 @@ class Request:
     on_end(result, error): called there exactly once; `error` is None or why there is no result.
     count_steps: the number of steps, once the pipeline has prepared them (image-to-image runs fewer than asked for).
     steps_done: set by the body as steps end. rows: how many it brings to a forward, known from its first call on.
+    mix: the LoRAs it is drawn with, which its body has loaded before its first call. guided_share: the share of its
+    steps that is drawn under guidance. pictures: how many it draws, when its calls carry each twice for the guidance.
     cancelled: may be set from any thread; obeyed at the next step.
     """
 
@@ -62,6 +65,9 @@ class Request:
         self.laps: list[tuple[Stopwatch, float]] = []
         self.arrival = arrival
         self.rows = 1
+        self.mix: Mix = ()
+        self.pictures = 0
+        self.guided_share = 1.0
 
     def device_s(self) -> float:
         """The request's share of the device time of its forwards, by rows. Waits for the device."""
@@ -80,6 +86,10 @@ class Request:
     def steps_left(self) -> int:
         """How many steps it still wants; right from its first denoiser call on."""
         return max(1, (self.total_steps or self.count_steps()) - self.steps_done)
+
+    def guidance_is_over(self) -> bool:
+        """Whether the steps that are left are to be drawn without guidance."""
+        return self.guided_share < 1 and self.steps_done >= self.guided_share * (self.steps_done + self.steps_left())
 
     def start(self) -> None:
         """Report the beginning, once, now that the pipeline knows its steps."""

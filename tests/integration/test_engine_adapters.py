@@ -10,7 +10,10 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 
 from generation.engine.adapters import Mix, RowAdapters
+from generation.engine.engine import Engine
+from generation.engine.request import Request
 from generation.errors import UnknownAdapter
+from generation.recipe import Lane
 
 TOLERANCE = 1e-5
 EVERYWHERE = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "conv1", "time_emb_proj"]
@@ -84,6 +87,34 @@ def test_each_row_gets_its_own_mix(unet: UNet2DConditionModel, adapters: RowAdap
     assert (
         float((peft_alone(unet, (), slice(0, 1), 6) - answers[0]).norm()) > 100 * TOLERANCE
     )  # the LoRA does something
+
+
+def test_requests_with_different_loras_share_every_forward(unet: UNet2DConditionModel) -> None:
+    engine, ends = Engine(), {}
+    denoiser = engine.adopt(unet)
+    denoiser.adapters.refresh()
+    mixes: list[Mix] = [(("ink", 1.0),), (), (("neon", 0.5), ("ink", -0.2))]
+    for i, mix in enumerate(mixes):
+
+        def body(row: slice = slice(i, i + 1)) -> torch.Tensor:
+            sample: torch.Tensor = unet(**{name: tensor[row] for name, tensor in inputs(3).items()}).sample
+            return sample
+
+        def end(result: Any, error: BaseException | None, i: int = i) -> None:
+            ends[i] = result, error
+
+        request = Request(str(i), Lane.FAST, body, arrival=i, on_end=end)
+        request.mix = mix
+        engine.submit(request)
+    while engine.step():
+        pass
+    engine.release(denoiser)
+
+    assert (engine.forwards, engine.merged_calls) == (1, 3)
+    for i, mix in enumerate(mixes):
+        result, error = ends[i]
+        assert error is None
+        torch.testing.assert_close(result, peft_alone(unet, mix, slice(i, i + 1), 3), rtol=1e-4, atol=1e-5)
 
 
 def test_outside_of_rows_the_module_is_the_checkpoint(unet: UNet2DConditionModel, adapters: RowAdapters) -> None:
