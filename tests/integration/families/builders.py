@@ -73,6 +73,12 @@ def unet(kind: type = diffusers.UNet2DConditionModel, **changes: Any) -> Any:
     return alive(kind(**{**shape, **changes}))
 
 
+def unconditional() -> Any:
+    torch.manual_seed(20)
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    return alive(diffusers.UNet2DModel(sample_size=8, block_out_channels=(8, 16), norm_num_groups=4, **blocks))
+
+
 def controlnet(seed: int = 2, **changes: Any) -> Any:
     torch.manual_seed(seed)
     return alive(diffusers.ControlNetModel(conditioning_embedding_out_channels=(8, 8, 8), **{**_BLOCKS, **changes}))

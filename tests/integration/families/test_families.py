@@ -6,7 +6,7 @@ The pipelines are diffusers' own, unchanged, on tiny models of random weights.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import diffusers
@@ -16,43 +16,13 @@ import torch
 from generation.engine.engine import Engine
 from generation.engine.families import FAMILIES
 from generation.engine.probes import PROBES
-from generation.engine.request import Request
 from generation.engine.selfcheck import measure_knee, merges_exactly
-from generation.recipe import Lane
-from tests.integration.families import transformer_cases, unet_cases
 from tests.integration.families.cases import Case, denoisers
+from tests.integration.families.drawing import CASES, TOLERANCE, Ends, adopted, draw_together, relative_error
 
 pytestmark = pytest.mark.usefixtures("single_threaded_torch")
 
-TOLERANCE = 1e-5
-CASES = {case.name: case for case in (*unet_cases.CASES, *transformer_cases.CASES)}
 cases = pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
-
-Ends = dict[int, tuple[Any, BaseException | None]]
-
-
-def relative_error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    assert got.shape == wanted.shape
-    return float((got - wanted).norm() / wanted.norm())
-
-
-def draw_together(engine: Engine, bodies: Sequence[Callable[[], torch.Tensor]], cancel: int | None = None) -> Ends:
-    """Each request joins one tick after the one before; `cancel` is stopped a tick after the last has joined."""
-    ends: Ends = {}
-
-    def note(i: int, result: Any, error: BaseException | None) -> None:
-        ends[i] = (result, error)
-
-    requests = []
-    for i, body in enumerate(bodies):
-        requests.append(Request(str(i), Lane.FAST, body, arrival=i, on_end=functools.partial(note, i)))
-        engine.submit(requests[-1])
-        engine.step()
-    if cancel is not None:
-        requests[cancel].cancelled = True
-    while engine.step():
-        pass
-    return ends
 
 
 @functools.cache
@@ -73,14 +43,9 @@ def drawn(case: Case) -> Callable[..., tuple[Engine, Ends]]:
     def draw(cancel: int | None = None) -> tuple[Engine, Ends]:
         parts = shared_parts(case.name)
         solo(case.name)
-        engine = Engine()
-        adopted = [engine.adopt(module) for module in denoisers(parts)]
         bodies = [functools.partial(case.call, case.build(parts, i), i) for i in range(3)]
-        try:
+        with adopted(parts) as engine:
             return engine, draw_together(engine, bodies, cancel)
-        finally:
-            for denoiser in adopted:
-                engine.release(denoiser)
 
     return draw
 

@@ -39,6 +39,10 @@ def add(name: str, pipeline: type, **others: Any) -> None:
 ABSENT = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "text_encoder_3", "tokenizer_3")
 
 
+def prompted(i: int) -> Arguments:
+    return twice(i, pooled_text(i))
+
+
 def sd3_parts() -> dict[str, Any]:
     return {"transformer": b.sd3(), "vae": b.autoencoder()} | dict.fromkeys(ABSENT)
 
@@ -63,14 +67,14 @@ for name, pipeline, parts, more in (
         name,
         pipeline,
         parts=parts,
-        arguments=lambda i, more=more: pooled_text(i) | more(i),
+        arguments=lambda i, more=more: prompted(i) | more(i),
         schedulers=(flow, diffusers.FlowMatchHeunDiscreteScheduler),
     )
 add(
     "sd3-controlnet",
     diffusers.StableDiffusion3ControlNetPipeline,
     parts=sd3_control_parts,
-    arguments=lambda i: pooled_text(i) | sized() | controlled(i, "control_image"),
+    arguments=lambda i: prompted(i) | sized() | controlled(i, "control_image"),
     schedulers=FLOWING,
 )
 UNBINNED = {"use_resolution_binning": False, "negative_prompt": None}
@@ -153,11 +157,11 @@ def flux_parts(**changes: Any) -> dict[str, Any]:
 
 
 def flux_text(i: int) -> Arguments:
-    return without(pooled_text(i), "negative_prompt_embeds", "negative_pooled_prompt_embeds")
+    return without(prompted(i), "negative_prompt_embeds", "negative_pooled_prompt_embeds")
 
 
 def true_guidance(i: int) -> Arguments:
-    return pooled_text(i) | {"true_cfg_scale": (3.0, 1.0, 2.0)[i]}
+    return prompted(i) | {"true_cfg_scale": (3.0, 1.0, 2.0)[i]}
 
 
 for name, pipeline, more, changes in (

@@ -12,6 +12,7 @@ from tests.integration.families import builders as b
 from tests.integration.families.cases import (
     DIFFUSING,
     LEFT_OUT,
+    PICTURES,
     Case,
     controlled,
     masked,
@@ -228,4 +229,33 @@ add(
     parts=kolors_parts,
     arguments=lambda i: twice(i, pooled_text(i)) | sized(),
     schedulers=DIFFUSING,
+)
+
+# -- classes that the table doesn't know -------------------------------------------------------------------------------
+
+
+class HomemadeUNet(diffusers.UNet2DConditionModel):
+    """Somebody's own: nobody has said how its calls may be joined."""
+
+
+add(
+    "sd-homemade",
+    diffusers.StableDiffusionPipeline,
+    parts=lambda: sd_parts() | {"unet": b.unet(HomemadeUNet)},
+    arguments=text,
+    schedulers=DIFFUSING,
+    merges=False,
+)
+add(
+    "unconditional",
+    diffusers.DDIMPipeline,
+    parts=lambda: {"unet": b.unconditional()},
+    arguments=lambda i: {
+        "batch_size": PICTURES[i],
+        "num_images_per_prompt": LEFT_OUT,
+        "guidance_scale": LEFT_OUT,
+        "output_type": "pt",
+    },
+    schedulers=(diffusers.DDIMScheduler,),
+    merges=False,
 )
