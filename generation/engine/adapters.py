@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -19,9 +20,26 @@ from generation.errors import UnknownAdapter
 Mix = tuple[tuple[str, float], ...]
 """Adapters by name with their scales; empty is the checkpoint as it is."""
 
+_worn: ContextVar[Mix] = ContextVar("_worn", default=())
+
+
+def worn() -> Mix:
+    """What the current fiber, or thread, draws with."""
+    return _worn.get()
+
+
+@contextmanager
+def wearing(mix: Mix) -> Iterator[None]:
+    """Within, this fiber's calls are drawn with the mix; every fiber has a context of its own."""
+    token = _worn.set(mix)
+    try:
+        yield
+    finally:
+        _worn.reset(token)
+
 
 class RowAdapters:
-    """The LoRA layers of a module, each adding what `rows` says, and nothing outside of it."""
+    """The LoRA layers of a module. Each adds what `rows` says, and outside of that what is `worn`."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
@@ -66,11 +84,12 @@ class RowAdapters:
             self._segments = []
 
     def _add(self, layer: Any, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        wanted = [(rows, mix) for rows, mix in self._segments if any(name in layer.lora_A for name, _ in mix)]
+        segments = self._segments or [(slice(None), worn())]
+        wanted = [(rows, mix) for rows, mix in segments if any(name in layer.lora_A for name, _ in mix)]
         if not wanted:
             return output
         x = args[0]
-        if len(self._segments) == 1:  # all alike: no need to know which row is where
+        if len(segments) == 1:  # all alike: no need to know which row is where
             wanted = [(slice(None), wanted[0][1])]
         elif len(x) != self._count:
             raise RuntimeError(f"a LoRA layer got {len(x)} rows of {self._count}; requests with LoRAs can't share it")

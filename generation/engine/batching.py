@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from generation.engine.adapters import Mix, RowAdapters
+from generation.engine.adapters import RowAdapters, worn
 from generation.engine.compiling import CompiledForward
 from generation.engine.families import Family, Items, Kind, Padded, Positions, Residual, Rows, Scale, Timestep
 from generation.engine.knee import Knee
@@ -65,14 +65,15 @@ class ForwardCall:
         self.named: dict[str, Any] = {}
         self.signature: Hashable | None = None
         self.residuals: Hashable | None = None
-        self.mix: Mix = ()
+        self.mix = worn()
         self.answers_twice = False
         if denoiser.family is not None:
             self.named = dict(denoiser.parameters.bind(*args, **kwargs).arguments)
             for name, value in list(self.named.items()):
                 # None, and a default that is spelt out, are the same as leaving the argument out.
                 default = denoiser.parameters.parameters[name].default
-                if value is default or (value is None and default is not inspect.Parameter.empty):
+                spelt_out = value is default and not isinstance(denoiser.family.arguments.get(name), Scale)
+                if spelt_out or (value is None and default is not inspect.Parameter.empty):
                     del self.named[name]
             self._describe(denoiser.family)
 

@@ -27,7 +27,7 @@ def conditional_half(call: ForwardCall) -> ForwardCall | None:
     kinds = {name: Rows() if name in masks else family.arguments.get(name) for name in call.named}
     half = {name: _second_half(kinds[name], value, call.rows) for name, value in call.named.items()}
     made = ForwardCall(call.denoiser, (), half)
-    made.answers_twice = True
+    made.mix, made.answers_twice = call.mix, True
     return made
 
 

@@ -224,10 +224,8 @@ class Engine:
         elif isinstance(fiber.call, Errand):
             self._errands[request] = fiber.call
             self._send(request, fiber.call)
-        else:
-            if request.guidance_is_over() and fiber.call.rows == 2 * request.pictures:
-                fiber.call = conditional_half(fiber.call) or fiber.call
-            fiber.call.mix = request.mix
+        elif request.guidance_is_over() and fiber.call.rows == 2 * request.pictures:
+            fiber.call = conditional_half(fiber.call) or fiber.call
 
     def _do_now(self, request: Request, errand: Errand) -> None:
         try:

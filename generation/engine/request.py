@@ -6,7 +6,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from generation.engine.adapters import Mix
 from generation.engine.stopwatch import Stopwatch
 from generation.recipe import Lane
 
@@ -34,8 +33,8 @@ class Request:
     on_end(result, error): called there exactly once; `error` is None or why there is no result.
     count_steps: the number of steps, once the pipeline has prepared them (image-to-image runs fewer than asked for).
     steps_done: set by the body as steps end. rows: how many it brings to a forward, known from its first call on.
-    mix: the LoRAs it is drawn with, which its body has loaded before its first call. guided_share: the share of its
-    steps that is drawn under guidance. pictures: how many it draws, when its calls carry each twice for the guidance.
+    guided_share: the share of its steps that is drawn under guidance. pictures: how many it draws, when its calls carry
+    each twice for the guidance.
     cancelled: may be set from any thread; obeyed at the next step.
     """
 
@@ -65,7 +64,6 @@ class Request:
         self.laps: list[tuple[Stopwatch, float]] = []
         self.arrival = arrival
         self.rows = 1
-        self.mix: Mix = ()
         self.pictures = 0
         self.guided_share = 1.0
 

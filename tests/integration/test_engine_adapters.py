@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 
-from generation.engine.adapters import Mix, RowAdapters
+from generation.engine.adapters import Mix, RowAdapters, wearing
 from generation.engine.engine import Engine
 from generation.engine.request import Request
 from generation.errors import UnknownAdapter
@@ -96,16 +96,15 @@ def test_requests_with_different_loras_share_every_forward(unet: UNet2DCondition
     mixes: list[Mix] = [(("ink", 1.0),), (), (("neon", 0.5), ("ink", -0.2))]
     for i, mix in enumerate(mixes):
 
-        def body(row: slice = slice(i, i + 1)) -> torch.Tensor:
-            sample: torch.Tensor = unet(**{name: tensor[row] for name, tensor in inputs(3).items()}).sample
+        def body(row: slice = slice(i, i + 1), mix: Mix = mix) -> torch.Tensor:
+            with wearing(mix):
+                sample: torch.Tensor = unet(**{name: tensor[row] for name, tensor in inputs(3).items()}).sample
             return sample
 
         def end(result: Any, error: BaseException | None, i: int = i) -> None:
             ends[i] = result, error
 
-        request = Request(str(i), Lane.FAST, body, arrival=i, on_end=end)
-        request.mix = mix
-        engine.submit(request)
+        engine.submit(Request(str(i), Lane.FAST, body, arrival=i, on_end=end))
     while engine.step():
         pass
     engine.release(denoiser)
@@ -125,6 +124,15 @@ def test_outside_of_rows_the_module_is_the_checkpoint(unet: UNet2DConditionModel
 
     torch.testing.assert_close(after, peft_alone(unet, (), slice(0, 1), 1))
     assert not torch.allclose(drawn, after)
+
+
+def test_what_is_worn_counts_outside_of_an_engine(unet: UNet2DConditionModel, adapters: RowAdapters) -> None:
+    mix: Mix = (("neon", 0.5),)
+
+    with torch.no_grad(), wearing(mix):
+        drawn = unet(**inputs(2)).sample
+
+    torch.testing.assert_close(drawn, peft_alone(unet, mix, slice(0, 2), 2), rtol=1e-4, atol=1e-5)
 
 
 def test_lora_loaded_later_takes_part(unet: UNet2DConditionModel, adapters: RowAdapters) -> None:
