@@ -1,13 +1,15 @@
 """Draws in this process: an asyncio front, one engine thread, pools for everything that would hold up its tick.
 
-A request's way: `submit` (loop) -> load if need be (loader thread) -> read inputs (side pool) -> engine thread ->
-decode and PNG (finisher thread) -> events (loop). A model stays pinned from the first to the last of these.
+A request's way: `submit` (loop) -> load if need be (loader thread) -> read inputs (side pool) -> engine thread, which
+sends it to the finisher thread to decode and back -> PNG (finisher thread) -> events (loop). A model stays pinned from
+the first to the last of these.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import queue
@@ -23,7 +25,7 @@ from generation.backend import ModelInfo
 from generation.backends.stream import EventStream
 from generation.engine.batching import Denoiser
 from generation.engine.engine import Engine
-from generation.engine.hub import forget_frames
+from generation.engine.hub import Errand, forget_frames
 from generation.engine.knee import Knee, remembered
 from generation.engine.request import Request
 from generation.engine.selfcheck import measure_knee, merges_exactly
@@ -31,10 +33,11 @@ from generation.errors import Cancelled, EngineBusy, EngineStopped, GenerationEr
 from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.images.preview import preview_due, render_preview
 from generation.pipelines.cache import ModelCache
+from generation.pipelines.calling import vae_scale_factor
 from generation.pipelines.loader import choose_device, leave_a_core_free, load, memory_budget
 from generation.pipelines.model import LoadedModel
 from generation.recipe import Lane, Recipe
-from generation.tasks.drawing import Drawing
+from generation.tasks.drawing import Drawing, Drawn
 from generation.tasks.finish import finish
 
 log = logging.getLogger(__name__)
@@ -79,13 +82,13 @@ class LocalBackend:
         self._device = choose_device(device)
         leave_a_core_free(self._device)
         self._max_requests = max_requests
-        self._engine = Engine()
-        self._denoisers: dict[LoadedModel, Denoiser] = {}
+        self._engine = Engine(self._send_away)
+        self._denoisers: dict[LoadedModel, list[Denoiser]] = {}
         self._models = ModelCache(self._load, self._leave, budget_bytes=memory_budget(self._device))
         self._jobs: dict[str, _Job] = {}
         self._arrivals = itertools.count()
         self._refusal: str | None = None
-        self._mailbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._loader = ThreadPoolExecutor(1, "limner-load")
         self._side = ThreadPoolExecutor(2, "limner-side")
         self._finisher = ThreadPoolExecutor(1, "limner-finish")
@@ -139,6 +142,7 @@ class LocalBackend:
             self._put(job, job.failed(Cancelled()))  # still loading: there is no step to wait for
         else:
             job.request.cancelled = True
+            self._mailbox.put(_wake)  # it may be waiting for its pictures, and the engine for it
         return True
 
     async def aclose(self) -> None:
@@ -193,13 +197,15 @@ class LocalBackend:
 
     def _load(self, source: str) -> LoadedModel:
         model = load(source, self._data_dir, self._device)
-        mergeable = merges_exactly(model.denoiser)
+        main, *others = model.denoisers
+        mergeable = merges_exactly(main)
         knee = self._knee(model) if mergeable else None
-        self._denoisers[model] = self._engine.adopt(model.denoiser, mergeable=mergeable, knee=knee)
+        adopted = [self._engine.adopt(main, mergeable=mergeable, knee=knee)]
+        self._denoisers[model] = adopted + [self._engine.adopt(other, mergeable=False) for other in others]
         return model
 
     def _knee(self, model: LoadedModel) -> Knee:
-        side = model.info.native_size // model.pipeline.vae_scale_factor
+        side = model.info.native_size // vae_scale_factor(model.pipeline)
 
         def find() -> Knee:
             return measure_knee(model.denoiser, side)
@@ -211,7 +217,9 @@ class LocalBackend:
         return remembered(self._data_dir / "models" / "knees.json", key, find)
 
     def _leave(self, model: LoadedModel) -> None:
-        self._engine.release(self._denoisers.pop(model))
+        for denoiser in self._denoisers.pop(model):
+            self._engine.release(denoiser)
+        model.close()
 
     def _load_for(self, job: _Job) -> None:
         if job.cancelled:  # the reader knows already; nobody waits for the model
@@ -233,16 +241,16 @@ class LocalBackend:
         request = Request(
             job.id,
             job.lane,
-            lambda: drawing.run(lambda latents: self._after_step(job, request, drawing, latents)),
+            lambda: drawing.draw(lambda latents: self._after_step(job, request, drawing, latents)),
             arrival=job.arrival,
             member=job.member,
             on_start=lambda: self._send(self._put, job, Started(request.total_steps)),
-            on_end=lambda latents, error: self._after_engine(job, drawing, latents, error),
+            on_end=lambda drawn, error: self._after_engine(job, drawing, drawn, error),
         )
         request.count_steps = drawing.total_steps
         job.request = request
         request.cancelled = job.cancelled  # a cancel that came before there was a request
-        self._mailbox.put(request)
+        self._mailbox.put(functools.partial(self._engine.submit, request))
 
     def _after_step(self, job: _Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
         request.steps_done += 1
@@ -253,34 +261,46 @@ class LocalBackend:
 
     def _render_preview(self, job: _Job, drawing: Drawing, latents: torch.Tensor) -> None:
         try:
-            job.preview = render_preview(latents, drawing.model.to_rgb)
+            assert drawing.model.to_rgb is not None
+            job.preview = render_preview(latents, drawing.model.to_rgb, drawing.canvas.drawn)
         except Exception:
             log.exception("a preview of %s failed; the picture itself goes on", job.id)
 
-    def _after_engine(self, job: _Job, drawing: Drawing, latents: Any, error: BaseException | None) -> None:
+    def _after_engine(self, job: _Job, drawing: Drawing, drawn: Any, error: BaseException | None) -> None:
         if error is not None:
             self._end(job, job.failed(error))
             return
         try:
-            self._finisher.submit(self._finish, job, drawing, latents)
+            self._finisher.submit(self._finish, job, drawing, drawn)
         except RuntimeError:  # the pool is shut: aclose tells the reader
             self._models.unpin(job.recipe.model)
 
-    def _finish(self, job: _Job, drawing: Drawing, latents: torch.Tensor) -> None:
+    def _finish(self, job: _Job, drawing: Drawing, drawn: Drawn) -> None:
         assert job.request is not None
         try:
-            images = () if job.cancelled else finish(drawing, latents)
+            images = () if job.cancelled else finish(drawing, drawn)
             event: Event = Finished(images, job.request.device_s())
             if job.cancelled:
                 event = job.failed(Cancelled())
         except BaseException as error:
-            log.exception("decoding %s failed", job.id)
+            log.exception("finishing %s failed", job.id)
             event = job.failed(error)
         self._end(job, event)
 
     def _end(self, job: _Job, event: Event) -> None:
         self._models.unpin(job.recipe.model)
         self._send(self._put, job, event)
+
+    def _run_errand(self, request: Request, errand: Errand) -> None:
+        result, failure = None, None
+        try:
+            if not request.cancelled:
+                with torch.no_grad():  # grad mode belongs to the thread, and this is not the engine's
+                    result = errand()
+        except BaseException as error:
+            log.exception("decoding %s failed", request.id)
+            failure = forget_frames(error)
+        self._mailbox.put(functools.partial(self._engine.deliver, request, errand, result, failure))
 
     # -- the engine's thread -----------------------------------------------------------------------------------------
 
@@ -300,16 +320,26 @@ class LocalBackend:
             log.critical("the engine couldn't stop its requests in order", exc_info=True)
         self._send(self._fail_all, reason)
 
+    def _send_away(self, request: Request, errand: Errand) -> None:
+        self._finisher.submit(self._run_errand, request, errand)
+
     def _receive(self) -> bool:
-        """Take new requests in; waits for one only when there is nothing to do. False when it is time to stop."""
+        """Take in new requests and what errands brought. Waits only when there is nothing to do.
+
+        False when it is time to stop.
+        """
         while True:
             try:
-                request = self._mailbox.get(block=not self._engine.busy)
+                take_in = self._mailbox.get(block=not self._engine.busy)
             except queue.Empty:
                 return True
-            if request is None:
+            if take_in is None:
                 return False
-            self._engine.submit(request)
+            take_in()
+
+
+def _wake() -> None:
+    """Nothing to take in; but whoever waits for the mailbox looks around again."""
 
 
 def as_generation_error(error: BaseException) -> GenerationError:

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 
 from generation.images.grid import tile
-from generation.images.latents import encode
+from generation.images.latents import encode, rows_and_columns
 
 LONGEST_SIDE = 256
 PER_REQUEST = 5
@@ -23,8 +23,8 @@ FIT_PICTURES = 8
 FIT_LATENT_SIDE = 8
 
 
-def fit_preview(vae: Any, downscale: int) -> torch.Tensor:
-    """The map [c + 1, 3] from a latent pixel and a constant 1 to RGB in -1..1.
+def fit_preview(vae: Any, downscale: int) -> torch.Tensor | None:
+    """The map [c + 1, 3] from a latent pixel and a constant 1 to RGB in -1..1; None where colours couldn't be trusted.
 
     vae: an autoencoder that shrinks pictures `downscale` times. Fitted on seeded random colour fields, so that the same
     weights always give the same map.
@@ -34,7 +34,10 @@ def fit_preview(vae: Any, downscale: int) -> torch.Tensor:
     with torch.no_grad():
         coarse = torch.randn(FIT_PICTURES, 3, 3, 3, generator=generator)
         pixels = torch.tanh(1.5 * F.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=True))
-        latents = encode(vae, pixels).float().cpu()
+        encoded = encode(vae, pixels)
+        if encoded is None:
+            return None
+        latents = encoded.float().cpu()
         small = F.adaptive_avg_pool2d(pixels, latents.shape[-2:])
         return torch.linalg.lstsq(_with_constant(latents), small.permute(0, 2, 3, 1).reshape(-1, 3)).solution
 
@@ -45,16 +48,22 @@ def preview_due(step: int, total_steps: int) -> bool:
     return step % every == 0 and step < total_steps
 
 
-def render_preview(latents: torch.Tensor, to_rgb: torch.Tensor) -> bytes:
-    """Latents [n, c, h, w] -> WebP of the grid, its longest side 256 pixels."""
-    n, _, height, width = latents.shape
-    values = _with_constant(latents.float().cpu()) @ to_rgb
+def render_preview(latents: torch.Tensor, to_rgb: torch.Tensor, size: tuple[int, int]) -> bytes | None:
+    """Latents of pictures of that size (width, height) -> WebP of the grid, its longest side 256 pixels.
+
+    None for latents in a form that `rows_and_columns` doesn't know.
+    """
+    laid_out = rows_and_columns(latents, len(to_rgb) - 1, *size)
+    if laid_out is None:
+        return None
+    n, _, height, width = laid_out.shape
+    values = _with_constant(laid_out.float().cpu()) @ to_rgb
     pixels = ((values.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).view(n, height, width, 3).numpy()
     grid = tile([Image.fromarray(picture) for picture in pixels])
     factor = LONGEST_SIDE / max(grid.size)
     out = io.BytesIO()
-    size = (max(1, round(grid.width * factor)), max(1, round(grid.height * factor)))
-    grid.resize(size, Image.Resampling.BICUBIC).save(out, format="WEBP", quality=70)
+    scaled = (max(1, round(grid.width * factor)), max(1, round(grid.height * factor)))
+    grid.resize(scaled, Image.Resampling.BICUBIC).save(out, format="WEBP", quality=70)
     return out.getvalue()
 
 

@@ -5,10 +5,13 @@ Knows nothing of how a model is loaded or what leaving means: both are given.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from generation.errors import OutOfMemory
 from generation.pipelines.model import LoadedModel
@@ -61,8 +64,7 @@ class ModelCache:
             with self._lock:
                 self._entries[source] = _Entry(model, pins=1)
                 gone = self._make_room()
-        for old in gone:
-            self._leave(old)
+        self._let_go(gone)
         return model
 
     def unpin(self, source: str) -> None:
@@ -70,16 +72,14 @@ class ModelCache:
         with self._lock:
             self._entries[source].pins -= 1
             gone = self._make_room()
-        for old in gone:
-            self._leave(old)
+        self._let_go(gone)
 
     def clear(self) -> None:
         """Let every model go. Nothing may be in use any more."""
         with self._lock:
             gone = [entry.model for entry in self._entries.values()]
             self._entries.clear()
-        for old in gone:
-            self._leave(old)
+        self._let_go(gone)
 
     def _load_somehow(self, source: str) -> LoadedModel:
         try:
@@ -90,14 +90,24 @@ class ModelCache:
         return self._load(source)
 
     def _release_idle(self) -> bool:
-        """Let go of every model that isn't in use. Keeps no reference, so that their memory is free on return."""
+        """Let go of every model that isn't in use."""
         with self._lock:
             idle = [self._entries.pop(source).model for source, entry in list(self._entries.items()) if not entry.pins]
-        for model in idle:
-            self._leave(model)
-        return bool(idle)
+        return self._let_go(idle)
+
+    def _let_go(self, gone: list[LoadedModel]) -> bool:
+        """Empties the list; on return the models' memory is free. False when there was none to free."""
+        found = bool(gone)
+        while gone:
+            self._leave(gone.pop())
+        if found:
+            gc.collect()  # a pipeline of unknown kind may hold itself
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # torch keeps what it frees, for itself
+        return found
 
     def _make_room(self) -> list[LoadedModel]:
+        """What has to go, taken out; whoever calls lets it go outside the lock."""
         gone: list[LoadedModel] = []
         used = sum(entry.model.size_bytes for entry in self._entries.values())
         newest = next(reversed(self._entries))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import os
@@ -20,8 +19,11 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load
 from generation.backend import ModelInfo
 from generation.errors import GenerationError, OutOfMemory, UnknownModel
 from generation.images.enlarge import load_enlarger
-from generation.pipelines.model import LoadedModel
-from generation.pipelines.registry import architecture_of, schedulers_for, tasks_of
+from generation.pipelines.calling import UNGUIDED, calling_of, native_size
+from generation.pipelines.model import LoadedModel, sibling
+from generation.pipelines.registry import Architecture, architecture_of
+from generation.pipelines.schedulers import config_of, schedulers_for
+from generation.recipe import Task
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,9 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 MOST_STEPS = 100
 """For checkpoints that say nothing. No scheduler here gains anything visible beyond."""
 WEIGHTS_SHARE = 0.6
+HALF_PRECISION = frozenset(
+    {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
+)
 SINGLE_FILE_CLASSES = {
     "v1": "StableDiffusionPipeline",
     "v2": "StableDiffusionPipeline",
@@ -79,28 +84,42 @@ def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
 
 def _load(source: str, path: Path, data_dir: Path, device: torch.device) -> LoadedModel:
     _hush_libraries()
-    pipeline = _read_file(path) if path.is_file() else _read_folder(path)
-    architecture = architecture_of(type(pipeline).__name__)
-    pipeline.to(device=device, dtype=choose_dtype(device, architecture.tasks))
-    # Pipelines of XL would flip the shared autoencoder to float32 and back within a call, under everybody's feet. With
-    # bfloat16 or float32 (see choose_dtype) there is nothing to rescue.
-    pipeline.vae.register_to_config(force_upcast=False)
-    denoiser = getattr(pipeline, architecture.denoiser)
+    pipeline = _read_file(path, device) if path.is_file() else _read_folder(path, device)
+    architecture = architecture_of(pipeline)
+    pipeline.to(device)
+    for part in pipeline.components.values():
+        # Pipelines of XL would flip the shared autoencoder to float32 and back within a call, under everybody's feet.
+        # With bfloat16 or float32 (see choose_dtype) there is nothing to rescue.
+        if getattr(getattr(part, "config", None), "force_upcast", False):
+            part.register_to_config(force_upcast=False)
+    info = _describe(source, path, data_dir, pipeline, architecture)
+    with torch.no_grad():
+        enlarger = load_enlarger(path, device=device, dtype=choose_dtype(device, type(pipeline).__name__))
+        return LoadedModel(info, architecture, pipeline, enlarger)
+
+
+def _describe(source: str, path: Path, data_dir: Path, pipeline: Any, architecture: Architecture) -> ModelInfo:
+    """What the pipeline that draws from text says of itself, as far as `limner.json` doesn't know better."""
     hints = _read_hints(path)
-    defaults = inspect.signature(type(pipeline).__call__).parameters
-    info = ModelInfo(
+    first = next(architecture.tasks[task] for task in Task if task in architecture.tasks)
+    denoiser = getattr(pipeline, architecture.denoisers[0])
+    main = sibling(pipeline, first)
+    calling = calling_of(main, denoiser)
+    side = hints.native_size or native_size(main, denoiser)
+    if side is None:
+        raise UnknownModel(
+            f"{source} doesn't say how large it draws; put native_size (in pixels) into its limner.json."
+        )
+    return ModelInfo(
         source=source,
         digest=digest_of(path, data_dir),
-        native_size=hints.native_size or denoiser.config.sample_size * pipeline.vae_scale_factor,
-        default_steps=hints.default_steps or defaults["num_inference_steps"].default,
+        native_size=side,
+        default_steps=hints.default_steps or calling.steps_default,
         max_steps=hints.max_steps or MOST_STEPS,
-        default_guidance_scale=hints.default_guidance_scale or defaults["guidance_scale"].default,
-        tasks=tasks_of(architecture, denoiser),
-        schedulers=schedulers_for(pipeline.scheduler.config),
+        default_guidance_scale=hints.default_guidance_scale or calling.guidance_default or UNGUIDED,
+        tasks=frozenset(architecture.tasks),
+        schedulers=schedulers_for(config_of(getattr(pipeline, "scheduler", None))),
     )
-    with torch.no_grad():
-        enlarger = load_enlarger(path, device=device, dtype=pipeline.dtype)
-        return LoadedModel(info, architecture, pipeline, enlarger)
 
 
 def _hush_libraries() -> None:
@@ -137,26 +156,37 @@ def leave_a_core_free(device: torch.device) -> None:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
 
 
-def choose_dtype(device: torch.device, tasks: Any) -> torch.dtype:
-    """float32 on the CPU. On CUDA bfloat16; on cards without it float16, except for XL, whose autoencoder overflows."""
+def choose_dtype(device: torch.device, pipeline_class: str) -> torch.dtype:
+    """float32 on the CPU, bfloat16 on CUDA. On cards without it float16 for Stable Diffusion 1 and 2 and float32 for
+    all others: the autoencoder of XL and the transformers since overflow in half precision.
+    """
     if device.type != "cuda":
         return torch.float32
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
-    return torch.float32 if any("XL" in name for name in tasks.values()) else torch.float16
+    return torch.float16 if pipeline_class in HALF_PRECISION else torch.float32
 
 
-def _read_folder(path: Path) -> Any:
-    return diffusers.DiffusionPipeline.from_pretrained(path, use_safetensors=True)
+def _read_folder(path: Path, device: torch.device) -> Any:
+    index = path / "model_index.json"
+    name = str(json.loads(index.read_text("utf-8")).get("_class_name")) if index.exists() else "DiffusionPipeline"
+    if not hasattr(diffusers, name):
+        raise UnknownModel(
+            f"The pipeline class {name} of {path.name} isn't part of diffusers {diffusers.__version__}. Code that "
+            "comes with a checkpoint is never run; choose a checkpoint without."
+        )
+    dtype = choose_dtype(device, name)
+    return diffusers.DiffusionPipeline.from_pretrained(path, use_safetensors=True, dtype=dtype)
 
 
-def _read_file(path: Path) -> Any:
+def _read_file(path: Path, device: torch.device) -> Any:
     kind = infer_diffusers_model_type(load_single_file_checkpoint(str(path)))
     if kind not in SINGLE_FILE_CLASSES:
         raise UnknownModel(
             f"{path.name} is of kind {kind}; single files of {', '.join(SINGLE_FILE_CLASSES)} can be used."
         )
-    return getattr(diffusers, SINGLE_FILE_CLASSES[kind]).from_single_file(str(path))
+    name = SINGLE_FILE_CLASSES[kind]
+    return getattr(diffusers, name).from_single_file(str(path), dtype=choose_dtype(device, name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections import OrderedDict
 from typing import Any
 
-import diffusers
 import torch
 
 from generation.backend import ModelInfo
+from generation.engine.hub import elsewhere
 from generation.errors import InvalidRecipe
+from generation.images.decoding import Decoder
 from generation.images.enlarge import Enlarger
 from generation.images.preview import fit_preview
+from generation.pipelines.calling import Calling, calling_of, vae_scale_factor
+from generation.pipelines.prompts import PromptMemory, spreading
 from generation.pipelines.registry import Architecture
 from generation.pipelines.shell import make_shell
-from generation.recipe import Task
-
-REMEMBERED_PROMPTS = 64
-"""A re-roll or a variation asks for the same prompt again; one entry of SDXL is about 0.7 MB."""
+from generation.recipe import Recipe, Task
 
 
 class LoadedModel:
     """Shared by all requests for one checkpoint.
 
-    denoiser: the module to hand to `Engine.adopt`. to_rgb: see `images.preview`. size_bytes: of all weights.
+    denoisers: the modules to hand to `Engine.adopt`, the one that counts first. to_rgb: see `images.preview`; None
+    where there can be no preview. size_bytes: of all weights.
     enlarger: makes every finished picture larger than the recipe says; only models that bring one have it.
     """
 
@@ -33,55 +33,63 @@ class LoadedModel:
     ) -> None:
         self.info = info
         self.architecture = architecture
-        self.denoiser: torch.nn.Module = getattr(pipeline, architecture.denoiser)
-        self.vae = pipeline.vae
+        self.denoisers: tuple[torch.nn.Module, ...] = tuple(getattr(pipeline, name) for name in architecture.denoisers)
+        self.vae = getattr(pipeline, "vae", None)
         self.enlarger = enlarger
-        self.to_rgb = fit_preview(pipeline.vae, pipeline.vae_scale_factor)
+        self.to_rgb = None if self.vae is None else fit_preview(self.vae, vae_scale_factor(pipeline))
         parts = [*pipeline.components.values(), enlarger]
         modules = [part for part in parts if isinstance(part, torch.nn.Module)]
         self.size_bytes = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
-        self._pipelines = {task: _sibling(pipeline, architecture.tasks[task]) for task in info.tasks}
-        self._prompts: OrderedDict[tuple[str, str, bool], dict[str, torch.Tensor]] = OrderedDict()
+        self._pipelines = {task: sibling(pipeline, cls) for task, cls in architecture.tasks.items()}
+        self._callings = {task: calling_of(each, self.denoiser) for task, each in self._pipelines.items()}
+        self._prompts = PromptMemory()
+        self._decoders = [module for module in modules if callable(getattr(module, "decode", None))]
+        for module in self._decoders:
+            module.decode = elsewhere(Decoder(module, vae_scale_factor(pipeline)))
+
+    @property
+    def denoiser(self) -> torch.nn.Module:
+        """The one whose calls count: a step of it is what requests share."""
+        return self.denoisers[0]
 
     @property
     def pipeline(self) -> Any:
         """Any of the task pipelines, for what they have in common."""
         return next(iter(self._pipelines.values()))
 
+    def calling(self, task: Task) -> Calling:
+        """How the task's pipeline wants to be called. Raises InvalidRecipe for a task that the model lacks."""
+        if task not in self._callings:
+            raise InvalidRecipe(f"The model {self.info.source} can't do {task.value.replace('_', ' ')}.")
+        return self._callings[task]
+
     def shell(self, task: Task, scheduler: str | None) -> Any:
         """A private pipeline for one request. Raises InvalidRecipe for a task or scheduler that the model lacks."""
-        if task not in self._pipelines:
-            raise InvalidRecipe(f"The model {self.info.source} can't do {task.value.replace('_', ' ')}.")
-        return make_shell(self._pipelines[task], scheduler)
+        self.calling(task)
+        traits = self.architecture.traits
+        shell = make_shell(self._pipelines[task], scheduler, timesteps_on_cpu=traits.timesteps_on_cpu)
+        if hasattr(shell, "encode_prompt"):
+            shell.encode_prompt = self._prompts.remembering(shell.encode_prompt)
+        return shell
 
-    def encode(self, prompt: str, negative_prompt: str, *, guided: bool) -> dict[str, torch.Tensor]:
-        """The text encoders' answer [1, ...] by pipeline argument. Remembered; treat the tensors as read-only.
+    def spread(self, shell: Any, recipe: Recipe) -> None:
+        """Let the shell give each picture a meaning of its own, by the recipe's chaos. Raises InvalidRecipe."""
+        places = self.architecture.traits.embeddings
+        if not places:
+            raise InvalidRecipe(f"The model {self.info.source} can't do chaos; leave --chaos out.")
+        shell.encode_prompt = spreading(shell.encode_prompt, places, recipe.chaos, recipe.seeds())
 
-        An empty negative prompt is passed as none at all: XL checkpoints then use zeros, as they were trained.
-        """
-        key = (prompt, negative_prompt, guided)
-        if key not in self._prompts:
-            encoded = self.pipeline.encode_prompt(
-                prompt=prompt,
-                negative_prompt=negative_prompt or None,
-                device=self.denoiser.device,
-                num_images_per_prompt=1,
-                do_classifier_free_guidance=guided,
-            )
-            named = dict(zip(self.architecture.embeddings, encoded, strict=True))
-            self._prompts[key] = {name: value for name, value in named.items() if value is not None}
-            while len(self._prompts) > REMEMBERED_PROMPTS:
-                self._prompts.popitem(last=False)
-        self._prompts.move_to_end(key)
-        return self._prompts[key]
+    def close(self) -> None:
+        """Cut what ties the weights to themselves, so that they are free as soon as nobody else has them."""
+        for module in self._decoders:
+            del module.decode
 
 
-def _sibling(pipeline: Any, class_name: str) -> Any:
+def sibling(pipeline: Any, cls: type) -> Any:
     """A pipeline of another class over the very same modules, so that one patched denoiser serves them all.
 
     Not `from_pipe`: that casts the shared weights to float32.
     """
-    cls = getattr(diffusers, class_name)
     if type(pipeline) is cls:
         return pipeline
     accepted = inspect.signature(cls.__init__).parameters

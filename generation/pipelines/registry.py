@@ -1,128 +1,147 @@
-"""The pipeline families and schedulers that recipes may use. Two tables; knows diffusers by name only.
+"""Which pipeline classes draw a checkpoint, for which tasks. diffusers' own tables of siblings say most of it.
 
-Supporting another family is one entry here, plus one in `engine.batching.FAMILIES` if its calls shall merge.
+Knows classes and their signatures; loads nothing. What can't be read from a signature stands in `TRAITS`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import diffusers
+from diffusers.pipelines.auto_pipeline import (
+    AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+    AUTO_INPAINT_PIPELINES_MAPPING,
+    AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+)
 
-from generation.errors import InvalidRecipe, UnknownModel
-from generation.pipelines.zero_snr import nearly_zero_snr_betas
+from generation.errors import UnknownModel
 from generation.recipe import Task
 
+SIBLINGS: Mapping[Task, Mapping[str, type]] = {
+    Task.TEXT_TO_IMAGE: AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+    Task.IMAGE_TO_IMAGE: AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+    Task.INPAINT: AUTO_INPAINT_PIPELINES_MAPPING,
+}
+NEEDED: Mapping[Task, frozenset[str]] = {
+    Task.TEXT_TO_IMAGE: frozenset({"prompt", "generator"}),
+    Task.IMAGE_TO_IMAGE: frozenset({"prompt", "generator", "image", "strength"}),
+    Task.INPAINT: frozenset({"prompt", "generator", "image", "mask_image", "strength"}),
+}
+"""What a pipeline must take to do the task as a recipe describes it."""
 
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """A family of pipelines over the same components.
+GIVEN = NEEDED[Task.INPAINT] | {"negative_prompt", "height", "width", "num_inference_steps", "num_images_per_prompt"}
+DENOISERS = ("transformer", "unet", "decoder", "transformer_2", "unconditional_transformer", "prior_prior", "prior")
+"""Components that a pipeline calls at every step, the one that counts first."""
 
-    tasks: pipeline class per task. denoiser: the component whose calls the engine intercepts.
-    embeddings: the pipeline arguments that `encode_prompt` returns, in its order; those that start with "negative" only
-    count under guidance.
-    """
-
-    tasks: Mapping[Task, str]
-    denoiser: str
-    embeddings: tuple[str, ...]
-
-
-STABLE_DIFFUSION = Architecture(
-    tasks={
-        Task.TEXT_TO_IMAGE: "StableDiffusionPipeline",
-        Task.IMAGE_TO_IMAGE: "StableDiffusionImg2ImgPipeline",
-        Task.INPAINT: "StableDiffusionInpaintPipeline",
-    },
-    denoiser="unet",
-    embeddings=("prompt_embeds", "negative_prompt_embeds"),
+NO_STILLS = ("num_frames", "video", "audio", "lyrics")
+REWIRING = frozenset(
+    {"StableDiffusionSAGPipeline", "StableDiffusionModelEditingPipeline", "StableDiffusionPix2PixZeroPipeline"}
 )
-STABLE_DIFFUSION_XL = Architecture(
-    tasks={
-        Task.TEXT_TO_IMAGE: "StableDiffusionXLPipeline",
-        Task.IMAGE_TO_IMAGE: "StableDiffusionXLImg2ImgPipeline",
-        Task.INPAINT: "StableDiffusionXLInpaintPipeline",
-    },
-    denoiser="unet",
-    embeddings=("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds"),
-)
-ARCHITECTURES = (STABLE_DIFFUSION, STABLE_DIFFUSION_XL)
+"""These change the denoiser while they draw, as all with perturbed attention do: requests beside them would suffer."""
 
 INPAINTING_CHANNELS = 9
 """Latents, mask and masked latents side by side: such a denoiser can do nothing but inpaint."""
 
 
-def architecture_of(pipeline_class: str) -> Architecture:
-    """The family that a checkpoint's `_class_name` belongs to. Raises UnknownModel."""
-    for architecture in ARCHITECTURES:
-        if pipeline_class in architecture.tasks.values():
-            return architecture
-    known = ", ".join(name for architecture in ARCHITECTURES for name in architecture.tasks.values())
-    raise UnknownModel(f"A checkpoint for {pipeline_class} can't be used; choose one for {known}.")
-
-
-def tasks_of(architecture: Architecture, denoiser: Any) -> frozenset[Task]:
-    """The tasks that this checkpoint can do."""
-    if denoiser.config.in_channels == INPAINTING_CHANNELS:
-        return frozenset({Task.INPAINT})
-    return frozenset(architecture.tasks)
-
-
 @dataclass(frozen=True, slots=True)
-class SchedulerChoice:
-    """A diffusers scheduler class and what to change in the checkpoint's own scheduler config."""
+class Traits:
+    """What signatures don't tell of a family.
 
-    class_name: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    embeddings: places in the answer of `encode_prompt` that hold the prompt's meaning, a row per picture; `chaos` turns
+    them. timesteps_on_cpu: whether pipelines and denoiser stand timesteps that stay there.
+    """
+
+    embeddings: tuple[int, ...] = ()
+    timesteps_on_cpu: bool = False
 
 
-SCHEDULERS: Mapping[str, SchedulerChoice] = {
-    "ddim": SchedulerChoice("DDIMScheduler"),
-    "dpmpp_2m": SchedulerChoice("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "dpmpp_2m_karras": SchedulerChoice(
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True},
-    ),
-    "euler": SchedulerChoice("EulerDiscreteScheduler"),
-    "euler_ancestral": SchedulerChoice("EulerAncestralDiscreteScheduler"),
-    "lms": SchedulerChoice("LMSDiscreteScheduler"),
-    "pndm": SchedulerChoice("PNDMScheduler", {"skip_prk_steps": True}),
-    "unipc": SchedulerChoice("UniPCMultistepScheduler"),
+TRAITS: Mapping[str, Traits] = {  # by diffusers' name of the family
+    "stable-diffusion": Traits(embeddings=(0,), timesteps_on_cpu=True),
+    "stable-diffusion-xl": Traits(embeddings=(0, 2), timesteps_on_cpu=True),
+    "stable-diffusion-3": Traits(embeddings=(0, 2)),
+    "flux": Traits(embeddings=(0, 1)),
 }
 
 
-def schedulers_for(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The schedulers that can follow a checkpoint's scheduler config."""
-    found = []
-    for name, choice in SCHEDULERS.items():
-        if choice.class_name == "LMSDiscreteScheduler" and not diffusers.utils.is_scipy_available():
-            continue
-        if not _needs_betas(choice, config) or config.get("beta_schedule", "linear") in ("linear", "scaled_linear"):
-            found.append(name)
-    return tuple(found)
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How to draw with a checkpoint.
 
-
-def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
-    """A fresh scheduler. Raises InvalidRecipe with the names that this checkpoint takes."""
-    allowed = schedulers_for(config)
-    if name not in allowed:
-        raise InvalidRecipe(f"The sampler {name!r} doesn't work with this model. Choose one of {', '.join(allowed)}.")
-    choice = SCHEDULERS[name]
-    changes = dict(choice.changes)
-    if _needs_betas(choice, config):
-        changes |= {"trained_betas": nearly_zero_snr_betas(config), "rescale_betas_zero_snr": False}
-    return getattr(diffusers, choice.class_name).from_config(config, **changes)
-
-
-def _needs_betas(choice: SchedulerChoice, config: Mapping[str, Any]) -> bool:
-    """Whether the checkpoint's zero terminal signal must be spelt out in betas.
-
-    Some schedulers don't know of it. Those with Karras's sigmas do, but spread their steps up to a sigma of 4096.
+    tasks: pipeline class per task. denoisers: the components whose calls the engine intercepts.
     """
-    if not config.get("rescale_betas_zero_snr"):
-        return False
-    known = inspect.signature(getattr(diffusers, choice.class_name).__init__).parameters
-    return "rescale_betas_zero_snr" not in known or bool(choice.changes.get("use_karras_sigmas"))
+
+    tasks: Mapping[Task, type]
+    denoisers: tuple[str, ...]
+    traits: Traits
+
+
+def architecture_of(pipeline: Any) -> Architecture:
+    """How to draw with a loaded pipeline. Raises UnknownModel for one that can't do any of our tasks."""
+    cls = type(pipeline)
+    family = _family(cls)
+    offered = {task: table[family] for task, table in SIBLINGS.items() if family in table} or {_only_task(cls): cls}
+    components = pipeline.components
+    tasks = {task: each for task, each in offered.items() if _can_do(each, task) and _can_be_built(each, components)}
+    denoisers = tuple(name for name in DENOISERS if callable(components.get(name)))
+    if not tasks or not denoisers:
+        raise UnknownModel(f"A checkpoint for {cls.__name__} can't be used: {'; '.join(_obstacles(cls, denoisers))}.")
+    config = getattr(components[denoisers[0]], "config", None)
+    if getattr(config, "in_channels", None) == INPAINTING_CHANNELS and Task.INPAINT in tasks:
+        tasks = {Task.INPAINT: tasks[Task.INPAINT]}
+    return Architecture(tasks, denoisers, TRAITS.get(family, Traits()))
+
+
+def takes(cls: type) -> Mapping[str, inspect.Parameter]:
+    """The arguments of the pipeline's call by name."""
+    return inspect.signature(cls.__call__).parameters
+
+
+def _family(cls: type) -> str:
+    """diffusers' name of the family; empty for a class that it has no siblings for."""
+    found = [name for table in SIBLINGS.values() for name, each in table.items() if each is cls]
+    return found[0] if found else ""
+
+
+def _only_task(cls: type) -> Task:
+    """What a class without siblings does."""
+    for task in (Task.INPAINT, Task.IMAGE_TO_IMAGE):
+        if NEEDED[task] <= takes(cls).keys():
+            return task
+    return Task.TEXT_TO_IMAGE
+
+
+def _can_do(cls: type, task: Task) -> bool:
+    return not list(_obstacles(cls, DENOISERS, task))
+
+
+def _obstacles(cls: type, denoisers: tuple[str, ...], task: Task = Task.TEXT_TO_IMAGE) -> Iterator[str]:
+    """Why a class can't do the task, in words for an operator who chose the checkpoint."""
+    arguments = takes(cls)
+    if missing := sorted(NEEDED[task] - arguments.keys()):
+        yield f"its call takes no {', '.join(missing)}"
+    if any(name.startswith(NO_STILLS) for name in arguments):
+        yield "it draws no still pictures"
+    made_of = inspect.signature(cls.__init__).parameters
+    if "pag_applied_layers" in made_of or cls.__name__ in REWIRING:
+        yield "it changes the denoiser that other requests share while it draws"
+    unmet = [
+        name
+        for name, parameter in list(arguments.items())[1:]
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        and name not in GIVEN
+    ]
+    if "control_image" in arguments or "controlnet" in made_of:
+        unmet.append("control_image")
+    if unmet:
+        yield f"nothing here can give it {', '.join(unmet)}"
+    if not denoisers:
+        yield f"it has none of the components {', '.join(DENOISERS)}"
+
+
+def _can_be_built(cls: type, components: Mapping[str, Any]) -> bool:
+    """Whether the checkpoint has what the class is made of."""
+    wanted = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return all(p.name in components for p in wanted if p.default is p.empty and p.kind is not p.VAR_KEYWORD)

@@ -11,7 +11,7 @@ from generation.tasks.inputs import open_image
 
 
 def arguments(recipe: Recipe, data_dir: Path) -> dict[str, Any]:
-    """What the image-to-image pipelines take beside prompt, steps and guidance; the picture gives the size.
+    """What the image-to-image pipelines take beside prompt, steps, size and guidance.
 
     Raises InvalidRecipe for an unreadable picture, or a strength that leaves no step to run.
     """

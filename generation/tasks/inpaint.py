@@ -11,7 +11,7 @@ from generation.tasks.inputs import open_image, open_mask
 
 
 def arguments(recipe: Recipe, data_dir: Path) -> dict[str, Any]:
-    """What the inpainting pipelines take beside prompt, steps and guidance.
+    """What the inpainting pipelines take beside prompt, steps, size and guidance.
 
     The pipeline only approximates the outside of the mask; `finish` pastes it back exactly. Raises InvalidRecipe for
     unreadable files, an empty mask, or a strength that leaves no step to run.
@@ -20,7 +20,5 @@ def arguments(recipe: Recipe, data_dir: Path) -> dict[str, Any]:
     return {
         "image": open_image(recipe, data_dir),
         "mask_image": open_mask(recipe, data_dir),
-        "width": recipe.width,
-        "height": recipe.height,
         "strength": recipe.strength,
     }

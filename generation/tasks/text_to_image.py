@@ -9,5 +9,5 @@ from generation.recipe import Recipe
 
 
 def arguments(recipe: Recipe, data_dir: Path) -> dict[str, Any]:
-    """What the text-to-image pipelines take beside prompt, steps and guidance. Reads nothing from `data_dir`."""
-    return {"width": recipe.width, "height": recipe.height}
+    """What the text-to-image pipelines take beside prompt, steps, size and guidance: nothing."""
+    return {}

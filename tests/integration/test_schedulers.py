@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from generation.errors import InvalidRecipe
-from generation.pipelines.registry import make_scheduler, schedulers_for
+from generation.pipelines.schedulers import make_scheduler, schedulers_for
 
 ZERO_SNR = {"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 

@@ -22,7 +22,7 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from generation.errors import UnknownModel
-from generation.pipelines.registry import SCHEDULERS, make_scheduler
+from generation.pipelines.schedulers import SCHEDULERS, make_scheduler
 from generation.tiny.model import WEIGHTS, load_pipeline, materialise
 from generation.tiny.vocabulary import COLOURS
 
