@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+BENCHMARKS := engine_throughput engine_overhead engine_fairness ack_latency
 
 .PHONY: try run test check format bench migrate install screenshot
 
@@ -31,8 +32,10 @@ format: install       ## rewrite the files as ruff wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install        ## benchmarks; the last line of each is JSON
-	for f in benchmarks/[a-z]*.py; do $(BIN)/python $$f || exit 1; done
+bench: install        ## benchmarks; the last line of each is JSON. With a GPU also that one, into data/gpu
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+		$(BIN)/python benchmarks/gpu.py --out data/gpu
 
 migrate: install      ## bring the database up to date
 	$(BIN)/limner db migrate

@@ -272,7 +272,8 @@ def report(name: str, device: torch.device, goals: Sequence[Goal], **results: An
     """Print the goals as a markdown table and everything as JSON on the last line; returns it, too."""
     whole = {"benchmark": name, "hardware": hardware(device), "versions": versions(), **results, "goals": list(goals)}
     print(f"\n{whole['hardware']}; torch {torch.__version__}, diffusers {diffusers.__version__}\n")
-    print(table(("name", "value", "goal", "met"), goals), end="\n\n")
+    if goals:
+        print(table(("name", "value", "goal", "met"), goals), end="\n\n")
     print(json.dumps(whole), flush=True)
     return whole
 

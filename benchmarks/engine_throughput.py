@@ -28,10 +28,12 @@ SIDES = {"P": sides.plain, "S": sides.static, "H": sides.merged}
 
 
 class Throughput:
-    """One run of the benchmark. steps: what requests may ask for."""
+    """One run of the benchmark. steps: what requests may ask for. quick: fewer of them, and less time for I."""
 
-    def __init__(self, stage: Stage, count: int, images: int, steps: Sequence[int]) -> None:
-        self.stage, self.count, self.images, self.steps = stage, count, images, steps
+    def __init__(self, stage: Stage, count: int, images: int, *, quick: bool) -> None:
+        self.stage, self.count, self.images = stage, count, images
+        self.steps: Sequence[int] = QUICK_STEPS if quick else STEPS
+        self.ideal_s = 0.5 if quick else 3.0
         self.ideal = Ideal(stage, recipe_for(stage, guidance_scale=1.0, prompt="ideal"))
         self.takes = 0
 
@@ -51,7 +53,7 @@ class Throughput:
         for number in range(rounds):
             for name in list(found)[:: -1 if number % 2 else 1]:
                 if name == "I":
-                    found[name].append(Outcome(1 / self.ideal.rows_per_second(), []))
+                    found[name].append(Outcome(1 / self.ideal.rows_per_second(self.ideal_s), []))
                 else:
                     found[name].append(SIDES[name](self.stage, self.jobs([0.0] * self.count)))
                     print(f"all at once, round {number + 1}, {name}: {found[name][-1].seconds:.2f} s", flush=True)
@@ -83,8 +85,7 @@ def best(outcomes: Sequence[Outcome]) -> Outcome:
 
 def measure(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
     """All results by name."""
-    steps = QUICK_STEPS if options.quick else STEPS
-    run = Throughput(stage, options.requests, options.images, steps)
+    run = Throughput(stage, options.requests, options.images, quick=options.quick)
     run.warm_up()
     rounds = run.all_at_once(options.rounds)
     top = {name: best(outcomes) for name, outcomes in rounds.items()}

@@ -6,6 +6,7 @@ alone, always at full width. All draw latents; decoding is the same work on ever
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -192,7 +193,7 @@ class Ideal:
         self.inputs = widened(capture_call(stage.model.denoiser, lambda: draw(stage, [recipe])), stage.width())
 
     @torch.no_grad()
-    def rows_per_second(self, seconds: float = 3.0) -> float:
+    def rows_per_second(self, seconds: float) -> float:
         """How many rows the device could do if nothing else were to do."""
         rows, begin = 0, time.perf_counter()
         while rows == 0 or time.perf_counter() - begin < seconds:
@@ -208,8 +209,6 @@ class _Captured(Exception):
 
 def capture_call(module: torch.nn.Module, run: Any) -> dict[str, Any]:
     """The arguments by name of the first call that `run()` makes to the module, which isn't carried out."""
-    import inspect
-
     forward, found = module.forward, dict[str, Any]()
     names = inspect.signature(forward)
 

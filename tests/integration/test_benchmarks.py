@@ -1,0 +1,120 @@
+"""The benchmarks run and report what README's tables need. The times they take are never looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.bench import goal, percentile, spread, table
+from benchmarks.gpu_models import SHAPES, count_parameters
+
+
+def last_line(printed: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    assert found["versions"].keys() == {"python", "torch", "diffusers"}
+    assert found["hardware"]
+    assert all(entry.keys() == {"name", "value", "goal", "met"} for entry in found["goals"])
+    return found
+
+
+def names(found: dict[str, Any]) -> list[str]:
+    return [entry["name"] for entry in found["goals"]]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_throughput_reports_all_sides(random_folder: Path, capsys: pytest.CaptureFixture[str], images: int) -> None:
+    from benchmarks.engine_throughput import main
+
+    main(["--quick", "--model", str(random_folder), "--device", "cpu", "--requests", "6", "--images", str(images)])
+
+    found = last_line(capsys.readouterr().out)
+    assert found["benchmark"] == "engine_throughput"
+    assert found["images_per_s"].keys() == found["latency_at_once_s"].keys() == {"P", "S", "H"}
+    assert found["latency_poisson_s"].keys() == {"S", "H"}
+    assert found["ratios"].keys() == {"H/P", "H/S", "H/I", "mean", "p95"}
+    assert found["shares_of_time"]["merged"] > 0.5  # requests did share forwards
+    assert len(names(found)) == 3
+
+
+def test_overhead_compares_the_same_drawing(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks.engine_overhead import main
+
+    main(["--quick", "--model", str(random_folder), "--device", "cpu", "--repeats", "2"])
+
+    found = last_line(capsys.readouterr().out)
+    assert {"pipeline_s", "engine_s", "ratio", "ratio_quartiles", "extra_ms_per_step"} <= found.keys()
+
+
+def test_fairness_counts_ticks_and_bits(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it counts doesn't depend on the machine, so it may be looked at."""
+    from benchmarks.engine_fairness import main
+
+    main(["--quick", "--model", str(random_folder), "--device", "cpu", "--steps", "6"])
+
+    found = last_line(capsys.readouterr().out)
+    assert found["short_behind_long"].keys() >= {"fifo_short_s", "engine_short_s", "ratio"}
+    assert found["fast_behind_relaxed"]["forwards_before_its_first"] <= 1
+    assert found["cancel"] == {"ticks": 1, "rows_before": 3, "rows_after": 1}
+    assert found["neighbour_swap"]["rows"] == 8
+    assert found["neighbour_swap"]["other_neighbours"] == 0.0
+
+
+def test_gpu_runs_in_miniature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks.gpu import main
+
+    main(["--dry", "--out", str(tmp_path)])
+
+    found = last_line(capsys.readouterr().out)
+    assert found["errors"] == []
+    assert found["status"] == "complete"
+    sides = {name: sorted(set(entry) & {"P", "C", "H", "H+C", "I"}) for name, entry in found["workloads"].items()}
+    assert sides == {
+        "SD 1.5, 512, 25 steps": ["C", "H", "H+C", "I", "P"],
+        "SDXL, 1024, 20 steps": ["H", "I", "P"],
+        "SDXL, 1024, 30 steps": ["H", "I", "P"],
+        "SDXL Turbo, 512, 1-4 steps": ["H", "I", "P"],
+        "FLUX.1, 1024, 4 steps": ["C", "H", "H+C", "I", "P"],
+    }
+    assert json.loads((tmp_path / "results.json").read_text())["workloads"] == found["workloads"]
+    assert "| SDXL Turbo, 512, 1-4 steps |" in (tmp_path / "tables.md").read_text()
+
+
+@pytest.mark.parametrize("model", SHAPES)
+def test_architectures_for_the_gpu_are_the_true_ones(model: str) -> None:
+    """To the last parameter, as the published checkpoints have them."""
+    assert count_parameters(SHAPES[model]) == SHAPES[model].parameters
+
+
+def test_acknowledgements_are_summed_up_by_command() -> None:
+    from benchmarks.ack_latency import summary
+
+    times = {"info": [10.0, 20.0, 30.0], "imagine": [float(n) for n in range(1, 101)]}
+    assert summary(times)["info"] == {"p50": 20.0, "p99": 30.0, "max": 30.0}
+    assert summary(times)["imagine"] == {"p50": 50.0, "p99": 99.0, "max": 100.0}
+    assert summary(times)["all"]["max"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "found"),
+    [([3.0], 0.5, 3.0), ([1.0, 2.0], 0.5, 1.0), ([2.0, 1.0, 3.0], 0.95, 3.0), ([1.0, 2.0, 3.0, 4.0], 0.25, 1.0)],
+)
+def test_percentile_is_the_smallest_value_that_covers_the_share(
+    values: Sequence[float], share: float, found: float
+) -> None:
+    assert percentile(values, share) == found
+
+
+def test_goals_are_met_in_either_direction_and_never_unmeasured() -> None:
+    assert goal("a", 1.5, ">= 1.5")["met"]
+    assert not goal("a", 1.4, ">= 1.5")["met"]
+    assert goal("a", 0.5, "<= 0.6")["met"]
+    assert not goal("a", None, "<= 0.6")["met"]
+
+
+def test_tables_are_markdown() -> None:
+    assert table(("a", "b"), [{"a": 1}]) == "| a | b |\n|---|---|\n| 1 |  |"
+    assert spread([1.0, 2.0, 3.0]) == {"mean": 2.0, "p50": 2.0, "p95": 3.0, "max": 3.0}
