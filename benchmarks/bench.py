@@ -268,12 +268,20 @@ def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def report(name: str, device: torch.device, goals: Sequence[Goal], **results: Any) -> dict[str, Any]:
-    """Print the goals as a markdown table and everything as JSON on the last line; returns it, too."""
+def report(
+    name: str, device: torch.device, goals: Sequence[Goal], rows: Sequence[Sequence[Any]] = (), **results: Any
+) -> dict[str, Any]:
+    """Print the goals as a markdown table and everything as JSON on the last line; returns it, too.
+
+    rows: for README.md's table of this benchmark, without the first column, which is always the same.
+    """
     whole = {"benchmark": name, "hardware": hardware(device), "versions": versions(), **results, "goals": list(goals)}
-    print(f"\n{whole['hardware']}; torch {torch.__version__}, diffusers {diffusers.__version__}\n")
+    machine = f"{whole['hardware']}; torch {torch.__version__}, diffusers {diffusers.__version__}"
+    print(f"\n{machine}\n")
     if goals:
         print(table(("name", "value", "goal", "met"), goals), end="\n\n")
+    for row in rows:
+        print(f"| {' | '.join(str(cell) for cell in (machine, *row))} |")
     print(json.dumps(whole), flush=True)
     return whole
 

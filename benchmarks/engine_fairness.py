@@ -4,6 +4,8 @@
 and draws a request twice in forwards of equal width but with other neighbours: no bit of the result should differ.
 """
 
+# mypy: disallow-untyped-decorators=False
+# torch.no_grad comes without types.
 from __future__ import annotations
 
 import argparse
@@ -177,7 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             goal("difference by other neighbours", swap["other_neighbours"], "<= 0"),
         ]
         parts = {"short_behind_long": short, "fast_behind_relaxed": fast, "cancel": cancel, "neighbour_swap": swap}
-        bench.report("engine_fairness", stage.device, goals, model=options.model, long_steps=most, **parts)
+        waits = ("fifo_short_s", "engine_short_s", "ratio", "fifo_last_long_s", "engine_last_long_s")
+        counted = [fast["forwards_before_its_first"], cancel["ticks"], swap["other_neighbours"]]
+        rows = [[*(short[name] for name in waits), *counted]]
+        bench.report("engine_fairness", stage.device, goals, rows, model=options.model, long_steps=most, **parts)
 
 
 if __name__ == "__main__":

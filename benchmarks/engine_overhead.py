@@ -76,10 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ratios = [through / bare for bare, through in found]
         middle = [statistics.median(column) for column in zip(*found, strict=True)]
         ratio = statistics.median(ratios)
+        extra = round(1000 * statistics.median(b - a for a, b in found) / steps, 3)
         bench.report(
             "engine_overhead",
             stage.device,
             [goal("alone: engine / pipeline", ratio, "<= 1.02")],
+            [[steps, *(round(seconds, 4) for seconds in middle), round(ratio, 4), extra]],
             model=options.model,
             repeats=repeats,
             steps=steps,
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             engine_s=round(middle[1], 4),
             ratio=round(ratio, 4),
             ratio_quartiles=[round(bench.percentile(ratios, share), 4) for share in (0.25, 0.75)],
-            extra_ms_per_step=round(1000 * statistics.median(b - a for a, b in found) / steps, 3),
+            extra_ms_per_step=extra,
         )
 
 

@@ -139,7 +139,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             goal("mean latency H/S at 80 % of S", ratios["mean"], "<= 0.6"),
         ]
         about = {"model": options.model, "requests": options.requests, "images_per_request": options.images}
-        bench.report("engine_throughput", stage.device, goals, **about, quick=options.quick, **results)
+        rows = [readme_row(options.images, results)]
+        bench.report("engine_throughput", stage.device, goals, rows, **about, quick=options.quick, **results)
+
+
+def readme_row(images: int, results: dict[str, Any]) -> list[Any]:
+    rates, ratios, stream = results["images_per_s"], results["ratios"], results["latency_poisson_s"]
+    latencies = [f"{stream[side]['mean']:.2f} / {stream[side]['p95']:.2f}" for side in ("S", "H")]
+    shares = f"{results['shares_of_time']['merged']:.0%}"
+    return [images, *(rates[side] for side in SIDES), ratios["H/P"], ratios["H/I"], *latencies, ratios["mean"], shares]
 
 
 if __name__ == "__main__":

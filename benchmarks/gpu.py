@@ -46,7 +46,7 @@ class Run:
         self.dry: bool = options.dry
         self.out: Path = options.out
         self.device = torch.device("cpu") if self.dry else choose_device("cuda")
-        self.deadline = time.monotonic() + 60 * options.minutes
+        self.deadline: float = time.monotonic() + 60 * options.minutes
         self.workloads: dict[str, dict[str, Any]] = {each.name: {} for each in WORKLOADS}
         self.unloaded: list[dict[str, Any]] = []
         self.errors: list[str] = []
@@ -87,7 +87,12 @@ class Run:
             return
         self.save()
         print((self.out / "tables.md").read_text("utf-8"))
-        results = {"status": status, "workloads": self.workloads, "unloaded": self.unloaded, "errors": self.errors}
+        results: dict[str, Any] = {
+            "status": status,
+            "workloads": self.workloads,
+            "unloaded": self.unloaded,
+            "errors": self.errors,
+        }
         bench.report("gpu", self.device, self.goals(), dry=self.dry, out=str(self.out), **results)
 
     def watch(self) -> None:
@@ -102,7 +107,8 @@ class Run:
 
 
 def best_of_ours(found: dict[str, Any]) -> float | None:
-    return max((found[side]["images_per_s"] for side in ("H", "H+C") if side in found), default=None)
+    rates: list[float] = [found[side]["images_per_s"] for side in ("H", "H+C") if side in found]
+    return max(rates, default=None)
 
 
 def ratios_of(found: dict[str, Any]) -> dict[str, float]:
@@ -120,7 +126,7 @@ def ratios_of(found: dict[str, Any]) -> dict[str, float]:
 
 def table_row(workload: Workload, found: dict[str, Any], dry: bool) -> dict[str, Any]:
     """Pictures a second by side; the better of ours for TFLOP/s, which miniatures have none of."""
-    sides = {side: found[side]["images_per_s"] for side in ("H", "H+C", "I") if side in found}
+    sides: dict[str, Any] = {side: found[side]["images_per_s"] for side in ("H", "H+C", "I") if side in found}
     sides |= {side: found[side] for side in ("P", "C") if side in found}
     rows = max((found[side]["rows_per_s"] for side in ("H", "H+C") if side in found), default=None)
     row: dict[str, Any] = {**sides, **ratios_of(found)}

@@ -3,6 +3,8 @@
 One at a time for P and C. For H the autoencoder works on another thread, as in the backend.
 """
 
+# mypy: disallow-untyped-decorators=False
+# torch.no_grad comes without types.
 from __future__ import annotations
 
 import dataclasses

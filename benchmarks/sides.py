@@ -4,6 +4,8 @@ H: the engine. P: one pipeline call after another, as bots do. S: equal requests
 alone, always at full width. All draw latents; decoding is the same work on every side and outside the engine.
 """
 
+# mypy: disallow-untyped-decorators=False
+# torch.no_grad comes without types.
 from __future__ import annotations
 
 import inspect
@@ -179,7 +181,7 @@ def request_for(stage: Stage, recipe: Recipe, number: int, end: Any, **changes: 
 def tick(engine: Engine, forwards: Sequence[Span]) -> bool:
     """One tick of the engine; marks its forward as merged if it carried several calls."""
     before = engine.forwards, engine.merged_calls
-    busy = engine.step()
+    busy: bool = engine.step()
     if engine.forwards == before[0] + 1 and engine.merged_calls > before[1] + 1:
         forwards[-1].merged = True
     return busy
