@@ -166,6 +166,17 @@ FAMILIES: dict[str, Family] = {
             "controlnet_block_samples": RESIDUAL,
         },
     ),
+    "QwenImageControlNetModel": Family(
+        "hidden_states",
+        {
+            "hidden_states": ROWS,
+            "timestep": TIMESTEP,
+            "encoder_hidden_states": Padded("encoder_hidden_states_mask"),
+            "img_shapes": POSITIONS,
+            "controlnet_cond": ROWS,
+            "conditioning_scale": Scale(3),
+        },
+    ),
     # Pads and masks by itself: pictures of any size and captions of any length share a forward.
     "ZImageTransformer2DModel": Family(
         "x",

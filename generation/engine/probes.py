@@ -64,15 +64,18 @@ class Probe:
 def _unet(probe: Probe) -> dict[str, Any]:
     """The timestep's type differs between the two calls, as between Euler and DDIM."""
     config = probe.config
+    text = config.encoder_hid_dim or config.cross_attention_dim
     inputs: dict[str, Any] = {
         "sample": probe.noise(config.in_channels, probe.side, probe.side),
         "timestep": torch.tensor(217.25) if probe.other else torch.tensor(501),
-        "encoder_hidden_states": probe.noise(TOKENS, config.encoder_hid_dim or config.cross_attention_dim),
+        "encoder_hidden_states": probe.noise(TOKENS, text),
     }
     if getattr(config, "time_cond_proj_dim", None) is not None:
         inputs["timestep_cond"] = probe.noise(config.time_cond_proj_dim)
     if config.num_class_embeds is not None:
         inputs["class_labels"] = probe.full(3 if probe.other else 1, torch.int64)
+    if config.encoder_hid_dim_type == "image_proj":  # Kandinsky: pictures' embeddings in place of text
+        inputs |= {"encoder_hidden_states": None, "added_cond_kwargs": {"image_embeds": probe.noise(text)}}
     if config.addition_embed_type == "text_time":
         # XL: six (refiner: five) numbers of size and crop beside the pooled text; their width is what remains.
         for count in (6, 5):
@@ -165,6 +168,20 @@ def _qwen(probe: Probe) -> dict[str, Any]:
     return inputs
 
 
+def _qwen_controlnet(probe: Probe) -> dict[str, Any]:
+    config, half = probe.config, probe.side // 2
+    tokens = TOKENS + 2 * probe.other
+    return {
+        "hidden_states": probe.noise(probe.packed, config.in_channels),
+        "controlnet_cond": probe.noise(probe.packed, config.in_channels + config.extra_condition_channels),
+        "conditioning_scale": 0.5 if probe.other else 1.25,
+        "timestep": probe.time,
+        "encoder_hidden_states": probe.noise(tokens, config.joint_attention_dim),
+        "encoder_hidden_states_mask": probe.mask(tokens) if probe.other else None,
+        "img_shapes": [[(1, half, half)]] * probe.rows,
+    }
+
+
 def _z_image(probe: Probe) -> dict[str, Any]:
     """The other call has wider pictures and longer captions."""
     config = probe.config
@@ -233,6 +250,7 @@ PROBES: dict[str, Callable[[Probe], dict[str, Any]]] = {
     "Flux2Transformer2DModel": _flux2,
     "ChromaTransformer2DModel": _chroma,
     "QwenImageTransformer2DModel": _qwen,
+    "QwenImageControlNetModel": _qwen_controlnet,
     "ZImageTransformer2DModel": _z_image,
     "SanaTransformer2DModel": _sana,
     "PixArtTransformer2DModel": _pixart,

@@ -6,6 +6,7 @@ one that shrinks 8 times. Text is 7 tokens of 32 channels, passed as embeddings.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -84,6 +85,19 @@ def controlnet(seed: int = 2, **changes: Any) -> Any:
     return alive(diffusers.ControlNetModel(conditioning_embedding_out_channels=(8, 8, 8), **{**_BLOCKS, **changes}))
 
 
+def image_unet() -> Any:
+    """Kandinsky's: embeddings of pictures in place of text."""
+    return unet(
+        out_channels=8,
+        encoder_hid_dim=WIDTH,
+        encoder_hid_dim_type="image_proj",
+        addition_embed_type="image",
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+    )
+
+
 def adapter() -> Any:
     torch.manual_seed(3)
     return alive(diffusers.T2IAdapter(channels=[8, 16], num_res_blocks=1, downscale_factor=4))
@@ -110,6 +124,19 @@ def noiseless(vae: Any) -> Any:
         vae.quant_conv.weight[half:] = 0
         vae.quant_conv.bias[half:] = -30
     return vae
+
+
+def quantised_autoencoder() -> Any:
+    torch.manual_seed(23)
+    return alive(
+        diffusers.VQModel(
+            block_out_channels=(8, 8, 8, 8),
+            norm_num_groups=4,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            latent_channels=4,
+        )
+    )
 
 
 # -- transformers ------------------------------------------------------------------------------------------------------
@@ -221,6 +248,20 @@ def qwen_autoencoder() -> Any:
     )
 
 
+def qwen_controlnet() -> Any:
+    torch.manual_seed(21)
+    return alive(
+        diffusers.QwenImageControlNetModel(
+            **_HEADS,
+            in_channels=16,
+            out_channels=4,
+            num_layers=1,
+            joint_attention_dim=WIDTH,
+            axes_dims_rope=(4, 4, 8),
+        )
+    )
+
+
 def z_image() -> Any:
     torch.manual_seed(14)
     return alive(
@@ -324,3 +365,33 @@ def hidream() -> Any:
             llama_layers=[0, 1],
         )
     )
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+class Letters(dict[str, torch.Tensor]):
+    """A tokenizer's answer, [prompts, tokens]."""
+
+    def to(self, device: object) -> Letters:
+        return self
+
+
+def letters(prompts: list[str], **options: Any) -> Letters:
+    """A tokenizer for Kolors, whose image-to-image pipeline ignores pooled embeddings: a token for each letter."""
+    ids = torch.tensor([[ord(letter) for letter in prompt[:TOKENS].ljust(TOKENS)] for prompt in prompts])
+    return Letters(input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=torch.arange(TOKENS)[None])
+
+
+class LetterEncoder(torch.nn.Module):
+    """Hidden states are [tokens, prompts, channels], as ChatGLM's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(22)
+        self.table = torch.nn.Embedding(128, WIDTH)
+        self.device = torch.device("cpu")
+        self.dtype = torch.float32
+
+    def forward(self, input_ids: torch.Tensor, **options: Any) -> Any:
+        return SimpleNamespace(hidden_states=[self.table(input_ids).transpose(0, 1)] * 2)

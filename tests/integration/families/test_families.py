@@ -81,6 +81,7 @@ PACKED = (
     diffusers.Flux2Transformer2DModel,
     diffusers.ChromaTransformer2DModel,
     diffusers.QwenImageTransformer2DModel,
+    diffusers.QwenImageControlNetModel,
 )
 MODULES = {type(module).__name__: name for name in CASES for module in denoisers(CASES[name].parts())}
 

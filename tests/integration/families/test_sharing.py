@@ -65,7 +65,9 @@ def test_requests_with_and_without_control_share_the_denoiser_s_forwards(plain: 
     assert together[name] < alone[name]
 
 
-@pytest.mark.parametrize("name", ["sd-controlnet", "xl-controlnet", "sd3-controlnet", "flux-controlnet"])
+@pytest.mark.parametrize(
+    "name", ["sd-controlnet", "xl-controlnet", "sd3-controlnet", "flux-controlnet", "qwen-controlnet"]
+)
 def test_controls_of_different_strength_share_the_controlnet_s_forwards(name: str) -> None:
     case = CASES[name]
     parts = case.parts()

@@ -182,6 +182,18 @@ for name, pipeline, more, changes in (
         {"in_channels": 32, "out_channels": 16},
     ),
     (
+        "flux-control-image",
+        diffusers.FluxControlImg2ImgPipeline,
+        lambda i: flux_text(i) | started(i) | sized() | {"control_image": b.picture(50 + i)},
+        {"in_channels": 32, "out_channels": 16},
+    ),
+    (
+        "flux-kontext-inpaint",
+        diffusers.FluxKontextInpaintPipeline,
+        lambda i: flux_text(i) | masked(i) | {"max_area": 32 * 32, "_auto_resize": False},
+        {},
+    ),
+    (
         "flux-kontext",
         diffusers.FluxKontextPipeline,
         lambda i: flux_text(i) | sized() | {"image": b.picture(i), "max_area": 32 * 32, "_auto_resize": False},
@@ -195,13 +207,17 @@ for name, pipeline, more, changes in (
         arguments=more,
         schedulers=FLOWING,
     )
-add(
-    "flux-controlnet",
-    diffusers.FluxControlNetPipeline,
-    parts=lambda: flux_parts() | {"controlnet": b.flux_controlnet()},
-    arguments=lambda i: flux_text(i) | sized() | controlled(i, "control_image"),
-    schedulers=FLOWING,
-)
+for name, pipeline, more in (
+    ("flux-controlnet", diffusers.FluxControlNetPipeline, lambda i: {}),
+    ("flux-controlnet-image", diffusers.FluxControlNetImg2ImgPipeline, started),
+):
+    add(
+        name,
+        pipeline,
+        parts=lambda: flux_parts() | {"controlnet": b.flux_controlnet()},
+        arguments=lambda i, more=more: flux_text(i) | more(i) | sized() | controlled(i, "control_image"),
+        schedulers=FLOWING,
+    )
 
 
 def flux2_parts(**changes: Any) -> dict[str, Any]:
@@ -264,6 +280,15 @@ for name, pipeline, more in (
         arguments=lambda i, more=more: qwen_text(i) | more(i),
         schedulers=FLOWING,
     )
+
+
+add(
+    "qwen-controlnet",
+    diffusers.QwenImageControlNetPipeline,
+    parts=lambda: qwen_parts() | {"controlnet": b.qwen_controlnet()},
+    arguments=lambda i: qwen_text(i) | sized() | controlled(i, "control_image"),
+    schedulers=FLOWING,
+)
 
 
 def z_image_text(i: int) -> Arguments:

@@ -1,4 +1,4 @@
-"""Pipelines on UNets: Stable Diffusion 1, 2 and XL with what belongs to them, and Kolors."""
+"""Pipelines on UNets: Stable Diffusion 1, 2 and XL with what belongs to them, Kolors and Kandinsky."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import diffusers
 from diffusers.pipelines.kolors.pipeline_kolors import KolorsPipeline
+from diffusers.pipelines.kolors.pipeline_kolors_img2img import KolorsImg2ImgPipeline
 
 from tests.integration.families import builders as b
 from tests.integration.families.cases import (
@@ -229,6 +230,25 @@ add(
     parts=kolors_parts,
     arguments=lambda i: twice(i, pooled_text(i)) | sized(),
     schedulers=DIFFUSING,
+)
+
+add(
+    "kolors-image",
+    KolorsImg2ImgPipeline,
+    parts=lambda: kolors_parts() | {"text_encoder": b.LetterEncoder(), "tokenizer": b.letters},
+    arguments=lambda i: started(i) | {"prompt": [("a fox", "two owls", "sea")[i]]},
+    schedulers=DIFFUSING,
+)
+add(
+    "kandinsky",
+    diffusers.KandinskyV22Pipeline,
+    parts=lambda: {"unet": b.image_unet(), "movq": b.quantised_autoencoder()},
+    arguments=lambda i: (
+        {"image_embeds": b.noise(i, 1, b.WIDTH), "negative_image_embeds": b.noise(10, 1, b.WIDTH)}
+        | sized(64)
+        | {"guidance_scale": 2.0 + i}  # without guidance it forgets to repeat embeddings for a second picture
+    ),
+    schedulers=(diffusers.DDPMScheduler,),
 )
 
 # -- classes that the table doesn't know -------------------------------------------------------------------------------
