@@ -170,7 +170,7 @@ def collate(calls: Sequence[ForwardCall]) -> dict[str, Any]:
 
 
 def _join(kind: Kind | None, calls: Sequence[ForwardCall], name: str) -> Any:
-    values = [call.named.get(name) for call in calls]
+    values: list[Any] = [call.named.get(name) for call in calls]
     match kind:
         case Rows(dim):
             return _join_trees(values, dim)
