@@ -50,17 +50,19 @@ class Traits:
     """What signatures don't tell of a family.
 
     embeddings: places in the answer of `encode_prompt` that hold the prompt's meaning, a row per picture; `chaos` turns
-    them. timesteps_on_cpu: whether pipelines and denoiser stand timesteps that stay there.
+    them. timesteps_on_cpu: whether pipelines and denoiser stand timesteps that stay there. image_per_picture: whether
+    image-to-image with a seed per picture wants the image as often, too.
     """
 
     embeddings: tuple[int, ...] = ()
     timesteps_on_cpu: bool = False
+    image_per_picture: bool = False
 
 
 TRAITS: Mapping[str, Traits] = {  # by diffusers' name of the family
     "stable-diffusion": Traits(embeddings=(0,), timesteps_on_cpu=True),
     "stable-diffusion-xl": Traits(embeddings=(0, 2), timesteps_on_cpu=True),
-    "stable-diffusion-3": Traits(embeddings=(0, 2)),
+    "stable-diffusion-3": Traits(embeddings=(0, 2), image_per_picture=True),
     "flux": Traits(embeddings=(0, 1)),
 }
 

@@ -143,6 +143,8 @@ class Drawing:
             name: self.canvas.extend(value) if isinstance(value, Image.Image) else value
             for name, value in self.originals.items()
         }
+        if self.recipe.task is Task.IMAGE_TO_IMAGE and self.model.architecture.traits.image_per_picture:
+            fitted["image"] = [fitted["image"]] * self.recipe.num_images
         size = {"width": self.canvas.drawn[0], "height": self.canvas.drawn[1]}
         return {**fitted, **{name: value for name, value in size.items() if name in self.calling.accepts}}
 
