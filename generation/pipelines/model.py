@@ -92,6 +92,6 @@ def sibling(pipeline: Any, cls: type) -> Any:
     """
     if type(pipeline) is cls:
         return pipeline
-    accepted = inspect.signature(cls.__init__).parameters
+    accepted = inspect.signature(cls).parameters
     config = {name: value for name, value in pipeline.config.items() if name in accepted}
     return cls(**{**config, **{name: part for name, part in pipeline.components.items() if name in accepted}})

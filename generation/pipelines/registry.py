@@ -125,7 +125,7 @@ def _obstacles(cls: type, denoisers: tuple[str, ...], task: Task = Task.TEXT_TO_
         yield f"its call takes no {', '.join(missing)}"
     if any(name.startswith(NO_STILLS) for name in arguments):
         yield "it draws no still pictures"
-    made_of = inspect.signature(cls.__init__).parameters
+    made_of = inspect.signature(cls).parameters
     if "pag_applied_layers" in made_of or cls.__name__ in REWIRING:
         yield "it changes the denoiser that other requests share while it draws"
     unmet = [
@@ -145,5 +145,5 @@ def _obstacles(cls: type, denoisers: tuple[str, ...], task: Task = Task.TEXT_TO_
 
 def _can_be_built(cls: type, components: Mapping[str, Any]) -> bool:
     """Whether the checkpoint has what the class is made of."""
-    wanted = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    wanted = inspect.signature(cls).parameters.values()
     return all(p.name in components for p in wanted if p.default is p.empty and p.kind is not p.VAR_KEYWORD)

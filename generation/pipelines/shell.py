@@ -49,7 +49,7 @@ def _copy(pipeline: Any, private: dict[int, Any]) -> Any:
             setattr(shell, name, private[id(part)])
         elif isinstance(part, DiffusionPipeline):
             setattr(shell, name, _copy(part, private))
-    processor = getattr(pipeline, "image_processor", None)
+    processor: Any = getattr(pipeline, "image_processor", None)
     if hasattr(processor, "postprocess"):
         shell.image_processor = copy.copy(processor)
         shell.image_processor.postprocess = elsewhere(processor.postprocess)
@@ -103,7 +103,7 @@ class Steps:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._scheduler = getattr(shell, "scheduler", None)
+        self._scheduler: Any = getattr(shell, "scheduler", None)
         self.on_step: Callable[[Any], None] | None = None
         if self._scheduler is not None:
             self._watch(self._scheduler)
