@@ -38,7 +38,21 @@ def key(kind: Kind | None, value: Any, rows: int, mask: torch.Tensor | None = No
             return "a number"
         case Alone() if value is not False:
             raise Unmergeable
+    if _may_have_rows(value, rows):
+        raise Unmergeable
     return content(value)
+
+
+def _may_have_rows(value: Any, rows: int) -> bool:
+    """Whether there is a tensor in it that may well have the call's rows, though nobody said so.
+
+    Embeddings for an IP-Adapter travel in `joint_attention_kwargs`: those of one request mustn't serve two.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.ndim > 0 and len(value) == rows
+    if isinstance(value, dict):
+        return any(_may_have_rows(item, rows) for item in value.values())
+    return isinstance(value, list | tuple) and any(_may_have_rows(item, rows) for item in value)
 
 
 def _tree_key(tree: Any, rows: int, dim: int) -> Hashable:

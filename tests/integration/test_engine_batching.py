@@ -372,6 +372,15 @@ def test_arguments_that_nobody_described_must_be_equal_in_content(make: Callable
     assert not make(other=object()).fits([make(other=object())])
 
 
+@pytest.mark.parametrize("wrap", [lambda tensor: tensor, lambda tensor: {"embeds": [tensor]}, lambda tensor: (tensor,)])
+def test_a_tensor_that_may_have_rows_is_never_merged_unless_described(
+    make: Callable[..., ForwardCall], wrap: Callable[[torch.Tensor], Any]
+) -> None:
+    assert make(2, other=wrap(torch.ones(2, 4))).signature is None
+    assert make(2, scale=wrap(torch.ones(2, 1, 1))).signature is None
+    assert make(2, other=wrap(torch.ones(3, 4))).signature is not None
+
+
 def test_trees_keep_what_is_none(make: Callable[..., ForwardCall]) -> None:
     denoiser = Denoiser(Recorder(), FAMILIES["UNet2DConditionModel"])
     calls = [call(denoiser, added_cond_kwargs={"text_embeds": None, "time_ids": torch.ones(1, 2)}) for _ in range(2)]
