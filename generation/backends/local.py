@@ -201,20 +201,26 @@ class LocalBackend:
         mergeable = merges_exactly(main)
         knee = self._knee(model) if mergeable else None
         adopted = [self._engine.adopt(main, mergeable=mergeable, knee=knee)]
-        self._denoisers[model] = adopted + [self._engine.adopt(other, mergeable=False) for other in others]
+        adopted += [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
+        self._denoisers[model] = adopted
         return model
 
-    def _knee(self, model: LoadedModel) -> Knee:
+    def _knee(self, model: LoadedModel) -> Knee | None:
         side = model.info.native_size // vae_scale_factor(model.pipeline)
 
         def find() -> Knee:
             return measure_knee(model.denoiser, side)
 
-        if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
-            return find()
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
-        key = f"{model.info.digest} {name} {model.denoiser.dtype} {torch.get_num_threads()}"
-        return remembered(self._data_dir / "models" / "knees.json", key, find)
+        dtype = next(model.denoiser.parameters()).dtype
+        key = f"{model.info.digest} {name} {dtype} {torch.get_num_threads()}"
+        try:
+            if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
+                return find()
+            return remembered(self._data_dir / "models" / "knees.json", key, find)
+        except Exception:
+            log.exception("how wide forwards of %s are worth making can't be measured", model.info.source)
+            return None
 
     def _leave(self, model: LoadedModel) -> None:
         for denoiser in self._denoisers.pop(model):
