@@ -37,13 +37,18 @@ class Bot(BotProcess):
     """The acceptance tests' bot process, awaited without listening: nobody needs the processor more than its start."""
 
     async def start(self, http: aiohttp.ClientSession) -> None:
-        """Returns when the bot is online. Raises TimeoutError."""
+        """Returns when the bot is online. Raises RuntimeError if it ends, TimeoutError."""
         with (self.data_dir.parent / "bot.log").open("ab") as self.log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "bot", "--no-env-file", env=self.environment, stdout=self.log, stderr=self.log
             )
         async with asyncio.timeout(START_TIMEOUT_S):
-            await until(lambda: self._is_online(http))
+            await until(lambda: self._is_up(http))
+
+    async def _is_up(self, http: aiohttp.ClientSession) -> bool:
+        if self.process is None or self.process.returncode is not None:
+            raise RuntimeError(f"the bot didn't start:\n{self.log_text()}")
+        return await self._is_online(http)
 
 
 class Load:

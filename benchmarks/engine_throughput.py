@@ -107,6 +107,7 @@ def measure(stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
             "H/P": top["P"].seconds / merged.seconds,
             "H/S": top["S"].seconds / merged.seconds,
             "H/I": merged.rows / merged.seconds / ideal_rows,
+            "H/I in forwards": merged.rows / merged.seconds / merged.shares["forwards"] / ideal_rows,
             "mean": statistics.fmean(stream["H"].latencies) / statistics.fmean(stream["S"].latencies),
             "p95": bench.percentile(stream["H"].latencies, 0.95) / bench.percentile(stream["S"].latencies, 0.95),
         },

@@ -100,8 +100,10 @@ class Run:
 
         def end() -> None:
             time.sleep(max(0.0, self.left))
-            self.finish("out of time")
-            os._exit(0)
+            try:
+                self.finish("out of time")
+            finally:
+                os._exit(0)
 
         threading.Thread(target=end, daemon=True).start()
 
@@ -190,6 +192,7 @@ def eager_sides(run: Run, contest: Contest) -> None:
         found["P"] = max(found["P"], contest.one_by_one(span))
         run.save()
     found["I"] = contest.ideal(2 if run.dry else 5)
+    found["finite"] = contest.finite
     if workload.model == "flux":
         if not run.dry:
             contest.module.compile_repeated_blocks(fullgraph=True)

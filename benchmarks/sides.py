@@ -9,9 +9,11 @@ alone, always at full width. All draw latents; decoding is the same work on ever
 from __future__ import annotations
 
 import inspect
+import queue
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,43 +128,64 @@ def draw(stage: Stage, recipes: Sequence[Recipe]) -> torch.Tensor:
 
 
 def merged(stage: Stage, jobs: Sequence[Job]) -> Outcome:
-    """H: every job is submitted between two ticks, as soon as its time has come."""
+    """H: jobs are prepared on another thread when their time has come and submitted between two ticks, as they are in
+    the backend.
+    """
     model, latencies = stage.model, list[float]()
-    coming = deque(enumerate(jobs))
     with (
         metered(model.denoiser, "forward") as forwards,
         metered(model.pipeline.text_encoder, "forward") as texts,
         metered(model.vae, "encode") as pictures,
         stage.engine() as engine,
+        ThreadPoolExecutor(1) as side,
     ):
+        mailbox: queue.SimpleQueue[Request | BaseException] = queue.SimpleQueue()
         begin = time.perf_counter()
 
-        def submit(number: int, job: Job) -> None:
+        def prepare(number: int, job: Job) -> Request:
             def end(result: Any, error: BaseException | None) -> None:
                 raise_error(result, error)
                 latencies.append(engine.ready(request) - begin - job.at)
 
             request = request_for(stage, job.recipe, number, end)
-            engine.submit(request)
+            return request
 
-        busy = False
-        while coming or busy:
-            while coming and coming[0][1].at <= time.perf_counter() - begin:
-                submit(*coming.popleft())
-            if not engine.busy:
-                sleep_until(begin + coming[0][1].at)
-                continue
-            busy = tick(engine, forwards)
+        side.submit(_feed, jobs, begin, prepare, mailbox)
+        while len(latencies) < len(jobs):
+            while not (engine.busy and mailbox.empty()):
+                _submit(engine, mailbox.get())
+            tick(engine, forwards)
         wait_for(stage.device)
         seconds = time.perf_counter() - begin
-        shares = {
-            "forwards": seconds_of(forwards) / seconds,
-            "text": seconds_of(texts) / seconds,
-            "pictures": seconds_of(pictures) / seconds,
-            "merged": seconds_of([span for span in forwards if span.merged]) / max(1e-9, seconds_of(forwards)),
-        }
-        rows = sum(span.rows for span in forwards)
-        return Outcome(seconds, latencies, len(forwards), {k: round(v, 4) for k, v in shares.items()}, rows)
+    busy = seconds_of(forwards)
+    shares = {
+        "forwards": busy / seconds,
+        "text": seconds_of(texts) / seconds,
+        "pictures": seconds_of(pictures) / seconds,
+        "merged": seconds_of([span for span in forwards if span.merged]) / max(1e-9, busy),
+    }
+    rows = sum(span.rows for span in forwards)
+    return Outcome(seconds, latencies, len(forwards), {k: round(v, 4) for k, v in shares.items()}, rows)
+
+
+def _feed(
+    jobs: Sequence[Job],
+    begin: float,
+    prepare: Callable[[int, Job], Request],
+    mailbox: queue.SimpleQueue[Request | BaseException],
+) -> None:
+    try:
+        for number, job in enumerate(jobs):
+            sleep_until(begin + job.at)
+            mailbox.put(prepare(number, job))
+    except BaseException as error:
+        mailbox.put(error)
+
+
+def _submit(engine: Engine, letter: Request | BaseException) -> None:
+    if isinstance(letter, BaseException):
+        raise letter
+    engine.submit(letter)
 
 
 def request_for(stage: Stage, recipe: Recipe, number: int, end: Any, **changes: Any) -> Request:
