@@ -6,7 +6,9 @@ The pipelines are diffusers' own, unchanged, on tiny models of random weights.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -21,6 +23,8 @@ from tests.integration.families.cases import Case, denoisers
 from tests.integration.families.drawing import CASES, TOLERANCE, Ends, adopted, draw_together, relative_error
 
 pytestmark = pytest.mark.usefixtures("single_threaded_torch")
+
+ROOT = Path(__file__).parents[3]
 
 cases = pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.name)
 
@@ -89,6 +93,14 @@ MODULES = {type(module).__name__: name for name in CASES for module in denoisers
 def module_of(class_name: str) -> Any:
     parts = CASES[MODULES[class_name]].parts()  # built anew: a test may damage it
     return next(module for module in denoisers(parts) if type(module).__name__ == class_name)
+
+
+def test_the_documentation_names_the_pipeline_classes_that_are_checked() -> None:
+    page = (ROOT / "docs/engine.md").read_text("utf-8")
+    section = page.split("## What may be merged")[1].split("\n## ")[0]
+    named = {name for row in re.findall(r"^\|.*$", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+
+    assert named == {case.pipeline.__name__.removesuffix("Pipeline") for case in CASES.values()}
 
 
 def test_every_class_in_the_table_has_a_probe_and_a_case() -> None:
