@@ -170,9 +170,9 @@ def flux(**changes: Any) -> Any:
     return alive(diffusers.FluxTransformer2DModel(**{**_FLUX, "num_layers": 2, "guidance_embeds": True, **changes}))
 
 
-def flux_controlnet() -> Any:
+def flux_controlnet(**changes: Any) -> Any:
     torch.manual_seed(8)
-    return alive(diffusers.FluxControlNetModel(**{**_FLUX, "num_layers": 1, "guidance_embeds": True}))
+    return alive(diffusers.FluxControlNetModel(**{**_FLUX, "num_layers": 1, "guidance_embeds": True, **changes}))
 
 
 def flux2(**changes: Any) -> Any:
@@ -248,18 +248,17 @@ def qwen_autoencoder() -> Any:
     )
 
 
-def qwen_controlnet() -> Any:
+def qwen_controlnet(**changes: Any) -> Any:
     torch.manual_seed(21)
-    return alive(
-        diffusers.QwenImageControlNetModel(
-            **_HEADS,
-            in_channels=16,
-            out_channels=4,
-            num_layers=1,
-            joint_attention_dim=WIDTH,
-            axes_dims_rope=(4, 4, 8),
-        )
-    )
+    shape = {
+        **_HEADS,
+        "in_channels": 16,
+        "out_channels": 4,
+        "num_layers": 1,
+        "joint_attention_dim": WIDTH,
+        "axes_dims_rope": (4, 4, 8),
+    }
+    return alive(diffusers.QwenImageControlNetModel(**{**shape, **changes}))
 
 
 def z_image() -> Any:

@@ -20,6 +20,7 @@ from generation.engine.families import FAMILIES
 from generation.engine.probes import PROBES
 from generation.engine.selfcheck import measure_knee, merges_exactly
 from generation.errors import Cancelled
+from tests.integration.families import builders as b
 from tests.integration.families.cases import Case, denoisers
 from tests.integration.families.drawing import CASES, TOLERANCE, Ends, adopted, draw_together, relative_error
 
@@ -118,6 +119,23 @@ def test_every_class_in_the_table_has_a_probe_and_a_case() -> None:
 def test_selfcheck_accepts_what_merges(case: Case) -> None:
     for module in denoisers(shared_parts(case.name)):
         assert merges_exactly(module) is case.merges
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: b.qwen(zero_cond_t=True),  # edits of 2511
+        lambda: b.qwen(use_additional_t_cond=True, use_layer3d_rope=True),  # layers
+        lambda: b.qwen_controlnet(extra_condition_channels=4),  # inpainting
+        lambda: b.sd3(qk_norm="rms_norm", dual_attention_layers=(0,)),  # 3.5
+        lambda: b.flux_controlnet(num_mode=3),  # several kinds of control in one
+        lambda: b.flux(guidance_embeds=False),  # schnell
+        lambda: b.controlnet(global_pool_conditions=True),  # shuffle
+    ],
+    ids=("qwen-edit", "qwen-layered", "qwen-control-inpaint", "sd3.5", "flux-union", "schnell", "shuffle"),
+)
+def test_selfcheck_accepts_variants_of_a_class(build: Callable[[], Any]) -> None:
+    assert merges_exactly(build())
 
 
 @pytest.mark.parametrize("class_name", FAMILIES)
