@@ -125,6 +125,27 @@ def z_image() -> Any:
     return diffusers.ZImagePipeline(scheduler=flow(shift=3.0), **parts, **text(language_model()))
 
 
+def lumina2() -> Any:
+    torch.manual_seed(21)
+    shape = {**b.lumina2().config, "axes_lens": (512, 32, 32)}  # room for a text that is spelt
+    transformer = b.alive(diffusers.Lumina2Transformer2DModel.from_config(shape))
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    vae = b.autoencoder(block_out_channels=(8,) * 4, **blocks)  # the pipeline insists on one that shrinks 8 times
+    parts = {"transformer": transformer, "vae": vae, "scheduler": flow()}
+    return diffusers.Lumina2Pipeline(**parts, **text(language_model()))
+
+
+def aura_flow() -> Any:
+    parts = {"transformer": b.aura_flow(), "vae": b.autoencoder()}
+    return diffusers.AuraFlowPipeline(scheduler=flow(), **parts, **text(t5()))
+
+
+def lcm() -> Any:
+    parts = {"unet": b.unet(time_cond_proj_dim=16), "vae": b.autoencoder(), "scheduler": diffusers.LCMScheduler()}
+    absent = dict.fromkeys(("safety_checker", "feature_extractor", "image_encoder"))
+    return diffusers.LatentConsistencyModelPipeline(**parts, **absent, **text(clip()), requires_safety_checker=False)
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "flux": flux,
@@ -133,6 +154,9 @@ KINDS: dict[str, Callable[[], Any]] = {
     "pixart": pixart,
     "qwen": qwen,
     "z-image": z_image,
+    "lumina2": lumina2,
+    "aura-flow": aura_flow,
+    "lcm": lcm,
 }
 
 
