@@ -112,11 +112,12 @@ def draw(stage: Stage, recipes: Sequence[Recipe]) -> torch.Tensor:
         inputs["image"] = [Image.open(stage.data_dir / str(recipe.image)).convert("RGB") for recipe in recipes]
     if first.task is Task.INPAINT:
         inputs["mask_image"] = [Image.open(stage.data_dir / str(recipe.mask)) for recipe in recipes]
-    if first.num_images > 1:  # pipelines repeat prompts themselves, but not pictures
+    if len(recipes) > 1:  # one picture serves a whole grid; of several, each row needs its own
         for name in inputs.keys() & {"image", "mask_image"}:
             inputs[name] = [picture for picture in inputs[name] for _ in range(first.num_images)]
     output: torch.Tensor = shell(
-        prompt=[recipe.prompt for recipe in recipes for _ in range(recipe.num_images)],
+        prompt=[recipe.prompt for recipe in recipes],
+        num_images_per_prompt=first.num_images,
         num_inference_steps=first.num_inference_steps,
         guidance_scale=first.guidance_scale,
         generator=[torch.Generator().manual_seed(seed) for recipe in recipes for seed in recipe.seeds()],

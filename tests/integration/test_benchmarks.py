@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.bench import goal, percentile, spread, table
 from benchmarks.gpu_models import SHAPES, count_parameters
+from generation.recipe import Recipe, Task
 
 
 def last_line(printed: str) -> dict[str, Any]:
@@ -38,6 +39,48 @@ def test_throughput_reports_all_sides(random_folder: Path, capsys: pytest.Captur
     assert found["ratios"].keys() == {"H/P", "H/S", "H/I", "H/I in forwards", "mean", "p95"}
     assert found["shares_of_time"].keys() == {"forwards", "text", "pictures", "merged"}
     assert len(names(found)) == 3
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("task", Task)
+def test_all_sides_draw_the_same_pictures(random_folder: Path, task: Task, images: int) -> None:
+    """A side that draws something else could be as fast as it likes."""
+    from benchmarks.bench import raise_error, stage
+    from benchmarks.sides import draw, likeness, request_for
+
+    with stage(str(random_folder), "cpu") as loaded:
+        recipes = [recipe(loaded, task, images, seed) for seed in (10, 20)]
+        ours: list[Any] = []
+
+        def end(got: Any, error: BaseException | None) -> None:
+            raise_error(got, error)
+            ours.append(got)
+
+        with loaded.engine() as engine:
+            for number, each in enumerate(recipes):
+                engine.submit(request_for(loaded, each, number, end))
+            while engine.step():
+                pass
+        assert likeness(recipes[0]) == likeness(recipes[1])
+        batched = draw(loaded, recipes)
+        single = draw(loaded, recipes[:1])
+
+    pairs = [(single, ours[0])]
+    if images == 1 or task is not Task.INPAINT:  # grids encode their picture once and so draw other noise than rows
+        pairs += [(single, batched[:images]), (ours[1], batched[images:])]
+    for wanted, got in pairs:
+        assert float((got - wanted).norm() / wanted.norm()) < 1e-5
+
+
+def recipe(loaded: Any, task: Task, images: int, seed: int) -> Recipe:
+    from benchmarks.bench import MASK, PICTURE, recipe_for
+
+    changes: dict[str, Any] = {"task": task, "num_images": images, "seed": seed, "num_inference_steps": 4}
+    if task is not Task.TEXT_TO_IMAGE:
+        changes |= {"image": PICTURE, "strength": 0.75}
+    if task is Task.INPAINT:
+        changes |= {"mask": MASK}
+    return recipe_for(loaded, prompt=f"picture {seed}", **changes)
 
 
 def test_overhead_compares_the_same_drawing(random_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
