@@ -282,6 +282,18 @@ for name, pipeline, more in (
     )
 
 
+for name, pipeline, image in (
+    ("qwen-edit", diffusers.QwenImageEditPipeline, b.picture),
+    ("qwen-edit-plus", diffusers.QwenImageEditPlusPipeline, lambda i: [b.picture(i), b.picture(50 + i)]),
+):
+    add(
+        name,
+        pipeline,
+        parts=lambda: BARE | {"transformer": b.qwen(), "vae": b.qwen_autoencoder(halvings=6), "processor": None},
+        arguments=lambda i, image=image: qwen_text(i) | sized(256) | {"image": image(i)},
+        schedulers=FLOWING,
+        set={"_encode_vae_image": b.shrunken},
+    )
 add(
     "qwen-controlnet",
     diffusers.QwenImageControlNetPipeline,
