@@ -112,8 +112,9 @@ class Steps:
         """The number of steps, once the pipeline has prepared them. None if nobody knows."""
         counted = getattr(self._shell, "num_timesteps", None)
         if counted is None:
-            timesteps = getattr(self._scheduler, "timesteps", None)
-            counted = None if timesteps is None else len(timesteps) - (getattr(self._scheduler, "begin_index", 0) or 0)
+            if getattr(self._scheduler, "num_inference_steps", None) is None:  # its timesteps are those of training
+                return None
+            counted = len(self._scheduler.timesteps) - (getattr(self._scheduler, "begin_index", 0) or 0)
         return counted
 
     def _watch(self, scheduler: Any) -> None:
