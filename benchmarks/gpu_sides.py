@@ -257,7 +257,9 @@ def reset_peak(device: torch.device) -> None:
 
 def free(device: torch.device) -> None:
     """Compilers keep what they compiled, with the weights that it refers to."""
+    if device.type != "cuda":
+        gc.collect()
+        return
     torch.compiler.reset()
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()
