@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Decoder:
         self._downscale = downscale
         self._whole = copy.copy(vae)
         self._tiled = copy.copy(vae)
-        if hasattr(vae, "enable_tiling"):
+        with contextlib.suppress(AttributeError, NotImplementedError):  # some can't, and say so in either way
             self._tiled.enable_tiling()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

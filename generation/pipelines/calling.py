@@ -108,6 +108,9 @@ def _number(arguments: Any, name: str) -> int | None:
 
 def _grain(pipeline: Any, config: Any) -> int:
     """Latents come in patches: 2 by 2 where the pipeline packs them, else what the denoiser says."""
+    movq = getattr(pipeline, "movq", None)
+    if movq is not None:  # Kandinsky rounds latents as if they were pixels
+        return int(4 ** (len(movq.config.block_out_channels) - 1))
     sizes = getattr(config, "patch_size", None) or getattr(config, "all_patch_size", None) or 1
     patch = max(sizes) if isinstance(sizes, list | tuple) else int(sizes)
     packed = 2 if hasattr(pipeline, "_pack_latents") else 1

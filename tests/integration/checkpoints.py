@@ -13,10 +13,13 @@ import diffusers
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
+    CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     Qwen2Config,
     Qwen2Model,
     Qwen2Tokenizer,
@@ -146,6 +149,24 @@ def lcm() -> Any:
     return diffusers.LatentConsistencyModelPipeline(**parts, **absent, **text(clip()), requires_safety_checker=False)
 
 
+def kandinsky() -> Any:
+    """Two pipelines inside one: a prior makes a picture's embedding of the text, a decoder the picture."""
+    encoder, tokenizer = clip(kind=CLIPTextModelWithProjection)
+    heads = {"num_attention_heads": 2, "num_hidden_layers": 1, "hidden_size": b.WIDTH, "intermediate_size": 32}
+    vision = CLIPVisionConfig(image_size=32, patch_size=16, projection_dim=b.WIDTH, **heads)
+    shape = {"num_attention_heads": 2, "attention_head_dim": 16, "embedding_dim": b.WIDTH, "num_embeddings": 16}
+    prior = {
+        "prior": b.alive(diffusers.PriorTransformer(num_layers=1, **shape)),
+        "image_encoder": CLIPVisionModelWithProjection(vision).eval(),
+        "text_encoder": encoder,
+        "tokenizer": tokenizer,
+        "scheduler": diffusers.UnCLIPScheduler(prediction_type="sample", variance_type="fixed_small_log"),
+        "image_processor": CLIPImageProcessor(size=32, crop_size=32),
+    }
+    decoder = {"unet": b.image_unet(), "movq": b.quantised_autoencoder(), "scheduler": diffusers.DDIMScheduler()}
+    return diffusers.KandinskyV22CombinedPipeline(**decoder, **{f"prior_{name}": part for name, part in prior.items()})
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "flux": flux,
@@ -157,6 +178,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "lumina2": lumina2,
     "aura-flow": aura_flow,
     "lcm": lcm,
+    "kandinsky": kandinsky,
 }
 
 
