@@ -25,7 +25,7 @@ from bot.service.dispatcher import Dispatcher
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from db.session import Database
-from generation.backend import Backend
+from generation.backend import Backend, Speed
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,12 @@ async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from generation.backends.local import LocalBackend
 
-    backend = LocalBackend(data_dir=settings.data_dir, device=settings.device)
+    speed = Speed(
+        compile={"auto": None, "on": True, "off": False}[settings.compile],
+        guided_share=settings.guided_share,
+        attention=settings.attention,
+    )
+    backend = LocalBackend(data_dir=settings.data_dir, device=settings.device, speed=speed)
     try:
         yield backend
     finally:

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     model: str = "tiny"
     device: str = "auto"
     backend: Literal["local"] = "local"
+    compile: Literal["auto", "on", "off"] = "auto"
+    guided_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    attention: str | None = None
     welcome_credits: Annotated[int, Field(ge=0, le=MAX_WELCOME_CREDITS)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -28,6 +28,20 @@ class ModelInfo:
     schedulers: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """How to draw faster, for a price.
+
+    compile: with torch.compile, in the background, what is asked for again and again; None: on CUDA only.
+    guided_share: the share of a picture's steps that is drawn under guidance; the others cost half. 1 is exact.
+    attention: one of diffusers' attention backends ("flash", "sage", ...); None is torch's own.
+    """
+
+    compile: bool | None = None
+    guided_share: float = 1.0
+    attention: str | None = None
+
+
 class Backend(Protocol):
     """Draws recipes. All methods are called from one asyncio loop."""
 

@@ -21,20 +21,17 @@ from typing import Any
 
 import torch
 
-from generation.backend import ModelInfo
+from generation.backend import ModelInfo, Speed
+from generation.backends.residents import Residents
 from generation.backends.stream import EventStream
-from generation.engine.batching import Denoiser
 from generation.engine.engine import Engine
 from generation.engine.hub import Errand, forget_frames
-from generation.engine.knee import Knee, remembered
 from generation.engine.request import Request
-from generation.engine.selfcheck import measure_knee, merges_exactly
+from generation.engine.watchdog import Watchdog
 from generation.errors import Cancelled, EngineBusy, EngineStopped, GenerationError, OutOfMemory
 from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.images.preview import preview_due, render_preview
-from generation.pipelines.cache import ModelCache
-from generation.pipelines.calling import vae_scale_factor
-from generation.pipelines.loader import choose_device, leave_a_core_free, load, memory_budget
+from generation.pipelines.loader import choose_device, leave_a_core_free
 from generation.pipelines.model import LoadedModel
 from generation.recipe import Lane, Recipe
 from generation.tasks.drawing import Drawing, Drawn
@@ -43,7 +40,12 @@ from generation.tasks.finish import finish
 log = logging.getLogger(__name__)
 
 STOPPED = "The engine is shutting down. The job is kept and goes on after the restart."
+STUCK = "The device has stopped answering. The job is kept; the server's admin has to restart the bot."
 CRASHED = "The engine stopped after an internal error; the server's admin finds it in the log. Restart the bot."
+
+PATIENCE_S = 300.0  # the first ticks on a GPU also load kernels; a large picture is done in seconds
+PATIENCE_CPU_S = 3600.0  # a large model may well take minutes for a step
+LOOK_EVERY_S = 5.0
 
 
 class _Job:
@@ -73,18 +75,30 @@ class LocalBackend:
     """`generation.backend.Backend` on this machine's device.
 
     data_dir: where recipes' `image` and `mask` live, and where models and digests are kept. device: "auto", "cpu" or
-    "cuda[:n]". max_requests: how many requests may be anywhere between `submit` and their last event.
+    "cuda[:n]". max_requests: how many requests may be anywhere between `submit` and their last event. watchdog: says
+    when a tick takes too long.
     Raises UnknownModel for a device that isn't there. `submit` takes the slot at once, before the first iteration.
     """
 
-    def __init__(self, *, data_dir: Path, device: str = "auto", max_requests: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        device: str = "auto",
+        max_requests: int = 16,
+        speed: Speed | None = None,
+        watchdog: Watchdog | None = None,
+    ) -> None:
         self._data_dir = data_dir
         self._device = choose_device(device)
         leave_a_core_free(self._device)
         self._max_requests = max_requests
-        self._engine = Engine(self._send_away)
-        self._denoisers: dict[LoadedModel, list[Denoiser]] = {}
-        self._models = ModelCache(self._load, self._leave, budget_bytes=memory_budget(self._device))
+        self._speed = speed or Speed()
+        self._compiler = ThreadPoolExecutor(1, "limner-compile")
+        compiles = self._device.type == "cuda" if self._speed.compile is None else self._speed.compile
+        self._engine = Engine(self._send_away, self._compiler.submit if compiles else None)
+        self._watchdog = watchdog or Watchdog(PATIENCE_S if self._device.type == "cuda" else PATIENCE_CPU_S)
+        self._models = Residents(self._engine, data_dir, self._device, self._speed)
         self._jobs: dict[str, _Job] = {}
         self._arrivals = itertools.count()
         self._refusal: str | None = None
@@ -160,13 +174,24 @@ class LocalBackend:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._run_engine, name="limner-engine", daemon=True)
             self._thread.start()
+            self._loop.call_later(LOOK_EVERY_S, self._look_after)
         return self._loop
 
+    def _look_after(self) -> None:
+        """Tell everybody when the device hangs: no error would ever come."""
+        assert self._loop is not None
+        if (seconds := self._watchdog.stuck_for()) is not None:
+            log.critical("the device has not answered for %.0f s; restart the bot", seconds)
+            self._fail_all(STUCK)
+        elif self._refusal is None:
+            self._loop.call_later(LOOK_EVERY_S, self._look_after)
+
     def _join(self) -> None:
-        if self._thread is not None:
+        hangs = self._refusal == STUCK  # then nothing that waits for the device would ever end
+        if self._thread is not None and not hangs:
             self._thread.join()
-        for pool in (self._loader, self._side, self._finisher):
-            pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._loader, self._side, self._finisher, self._compiler):
+            pool.shutdown(wait=not hangs, cancel_futures=True)
 
     def _put(self, job: _Job, event: Event) -> None:
         """Hand the event to the reader. After a terminal one nothing else passes."""
@@ -195,38 +220,6 @@ class LocalBackend:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
 
-    def _load(self, source: str) -> LoadedModel:
-        model = load(source, self._data_dir, self._device)
-        main, *others = model.denoisers
-        mergeable = merges_exactly(main)
-        knee = self._knee(model) if mergeable else None
-        adopted = [self._engine.adopt(main, mergeable=mergeable, knee=knee)]
-        adopted += [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
-        self._denoisers[model] = adopted
-        return model
-
-    def _knee(self, model: LoadedModel) -> Knee | None:
-        side = model.info.native_size // vae_scale_factor(model.pipeline)
-
-        def find() -> Knee:
-            return measure_knee(model.denoiser, side)
-
-        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
-        dtype = next(model.denoiser.parameters()).dtype
-        key = f"{model.info.digest} {name} {dtype} {torch.get_num_threads()}"
-        try:
-            if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
-                return find()
-            return remembered(self._data_dir / "models" / "knees.json", key, find)
-        except Exception:
-            log.exception("how wide forwards of %s are worth making can't be measured", model.info.source)
-            return None
-
-    def _leave(self, model: LoadedModel) -> None:
-        for denoiser in self._denoisers.pop(model):
-            self._engine.release(denoiser)
-        model.close()
-
     def _load_for(self, job: _Job) -> None:
         if job.cancelled:  # the reader knows already; nobody waits for the model
             return
@@ -254,6 +247,7 @@ class LocalBackend:
             on_end=lambda drawn, error: self._after_engine(job, drawing, drawn, error),
         )
         request.count_steps = drawing.total_steps
+        request.pictures, request.guided_share = job.recipe.num_images, self._speed.guided_share
         job.request = request
         request.cancelled = job.cancelled  # a cancel that came before there was a request
         self._mailbox.put(functools.partial(self._engine.submit, request))
@@ -315,7 +309,8 @@ class LocalBackend:
         reason = STOPPED
         try:
             while self._receive():
-                self._engine.step()
+                with self._watchdog.working():
+                    self._engine.step()
         except BaseException:
             log.critical("the engine crashed", exc_info=True)
             reason = CRASHED

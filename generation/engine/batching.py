@@ -29,14 +29,20 @@ class Denoiser:
     adapters: its LoRAs. compiled: a faster way to call `forward`, if there is one.
     """
 
-    def __init__(self, module: torch.nn.Module, family: Family | None, knee: Knee | None = None) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        family: Family | None,
+        knee: Knee | None = None,
+        adapters: RowAdapters | None = None,
+    ) -> None:
         self.module = module
         self.was_patched = "forward" in vars(module)
         self.forward: Callable[..., Any] = module.forward
         self.family = family
         self.parameters = inspect.signature(self.forward)
         self.knee = knee
-        self.adapters = RowAdapters(module)
+        self.adapters = RowAdapters(module) if adapters is None else adapters
         self.compiled: CompiledForward | None = None
         self.most_rows: dict[Hashable, int] = {}
 

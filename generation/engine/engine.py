@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from generation.engine.adapters import RowAdapters
 from generation.engine.batching import Denoiser, ForwardCall, run_merged
 from generation.engine.compiling import CompiledForward
 from generation.engine.cutoff import conditional_half, doubled
@@ -66,13 +67,20 @@ class Engine:
 
     # -- denoisers ---------------------------------------------------------------------------------------------------
 
-    def adopt(self, module: torch.nn.Module, *, mergeable: bool = True, knee: Knee | None = None) -> Denoiser:
+    def adopt(
+        self,
+        module: torch.nn.Module,
+        *,
+        mergeable: bool = True,
+        knee: Knee | None = None,
+        adapters: RowAdapters | None = None,
+    ) -> Denoiser:
         """Make the module's calls park when they come from a request. Patches the instance, after any hooks it has.
 
         A class that `FAMILIES` doesn't list, or `mergeable=False`, runs every call alone. Forwards of several calls
-        stay within the `knee`.
+        stay within the `knee`. adapters: the module's LoRAs, if somebody loads any.
         """
-        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knee)
+        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knee, adapters)
         family = denoiser.family
         if self._compile_in_background and family and isinstance(family.arguments[family.counted], Rows):
             denoiser.compiled = CompiledForward(denoiser.forward, self._compile_in_background)

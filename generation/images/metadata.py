@@ -63,7 +63,8 @@ def parameters_text(metadata: PictureMetadata) -> str:
     }
     if recipe.strength is not None:
         settings["Denoising strength"] = recipe.strength
-    lines = [recipe.prompt]
+    loras = [f"<lora:{name}:{scale:g}>" for name, scale in recipe.loras]
+    lines = [" ".join([recipe.prompt, *loras])]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))

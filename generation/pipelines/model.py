@@ -14,6 +14,7 @@ from generation.images.decoding import Decoder
 from generation.images.enlarge import Enlarger
 from generation.images.preview import fit_preview
 from generation.pipelines.calling import Calling, calling_of, vae_scale_factor
+from generation.pipelines.loras import Loras
 from generation.pipelines.prompts import PromptMemory, spreading
 from generation.pipelines.registry import Architecture
 from generation.pipelines.shell import make_shell
@@ -26,6 +27,7 @@ class LoadedModel:
     denoisers: the modules to hand to `Engine.adopt`, the one that counts first. to_rgb: see `images.preview`; None
     where there can be no preview. size_bytes: of all weights.
     enlarger: makes every finished picture larger than the recipe says; only models that bring one have it.
+    loras: those that recipes name, loaded when the first one does.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class LoadedModel:
         self._pipelines = {task: sibling(pipeline, cls) for task, cls in architecture.tasks.items()}
         self._callings = {task: calling_of(each, self.denoiser) for task, each in self._pipelines.items()}
         self._prompts = PromptMemory()
+        self.loras = Loras(pipeline, self.denoiser)
         self._decoders = [module for module in modules if callable(getattr(module, "decode", None))]
         for module in self._decoders:
             module.decode = elsewhere(Decoder(module, vae_scale_factor(pipeline)))

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from generation.engine.adapters import worn
+
 MOST_BYTES = 256 * 2**20
 """A prompt of Stable Diffusion XL is 0.7 MB, one of FLUX in a grid of four 17 MB."""
 
@@ -22,7 +24,10 @@ CHAOS_AMPLITUDE = 0.5
 
 
 class PromptMemory:
-    """Answers of `encode_prompt` by its arguments; the least recently used go first. One thread at a time uses it."""
+    """Answers of `encode_prompt` by its arguments and the LoRAs worn; the least recently used go first.
+
+    One thread at a time uses it.
+    """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -39,7 +44,7 @@ class PromptMemory:
 
         @functools.wraps(encode_prompt)
         def encode(*args: Any, **kwargs: Any) -> Any:
-            key = _key(signature.bind(*args, **kwargs).arguments)
+            key = _key([signature.bind(*args, **kwargs).arguments, worn()])
             if key is None:
                 return encode_prompt(*args, **kwargs)
             if (owner, key) not in self._answers:

@@ -44,7 +44,7 @@ class Drawing:
 
     Building one reads the input files, so it belongs off the engine's thread; `run` and `draw` belong on it.
     originals: the pictures that the recipe names, by argument. inputs: what the pipeline gets of them, with the size.
-    Raises InvalidRecipe for whatever the model or the files don't allow.
+    Raises InvalidRecipe for whatever the model or the files don't allow, UnknownAdapter for a LoRA that is gone.
     """
 
     def __init__(self, model: LoadedModel, recipe: Recipe, data_dir: Path) -> None:
@@ -56,6 +56,7 @@ class Drawing:
         self.canvas = _canvas(model, recipe)
         self.originals = ARGUMENTS[recipe.task](recipe, data_dir)
         self.inputs = self._fitted()
+        self._loras = model.loras.read(recipe.loras, data_dir)
         self.shell = model.shell(recipe.task, recipe.scheduler)
         if recipe.chaos:
             model.spread(self.shell, recipe)
@@ -104,13 +105,14 @@ class Drawing:
         }
         self.steps.on_step = on_step
         try:
-            return self.shell(
-                **{name: value for name, value in said.items() if name in self.calling.accepts},
-                **self._guidance(),
-                **self.inputs,
-                # On the CPU: the same seed gives the same noise on every device.
-                generator=[torch.Generator().manual_seed(seed) for seed in recipe.seeds()],
-            )
+            with self.model.loras.worn(self._loras):
+                return self.shell(
+                    **{name: value for name, value in said.items() if name in self.calling.accepts},
+                    **self._guidance(),
+                    **self.inputs,
+                    # On the CPU: the same seed gives the same noise on every device.
+                    generator=[torch.Generator().manual_seed(seed) for seed in recipe.seeds()],
+                )
         finally:
             self.steps.on_step = None
             release(self.shell)

@@ -7,17 +7,21 @@ import dataclasses
 import io
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
+from generation.backend import Speed
+from generation.backends import local
 from generation.backends.local import LocalBackend
-from generation.errors import EngineStopped, GenerationError, InvalidRecipe, UnknownModel
+from generation.engine.watchdog import Watchdog
+from generation.errors import Cancelled, EngineStopped, GenerationError, InvalidRecipe, UnknownModel
 from generation.events import Event, Failed, Finished, StepFinished
 from generation.images.enlarge import Enlarger, save_enlarger
 from generation.images.metadata import read_metadata
@@ -141,6 +145,62 @@ async def test_empty_mask_is_refused(
     assert "selects nothing" in str(failed.error)
 
 
+@pytest.fixture
+def held_decoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[str]]]:
+    """Decoding that waits for the event, and the threads it was asked on."""
+    released, threads = threading.Event(), []
+    original = AutoencoderKL.decode
+
+    def decode(self: Any, *args: Any, **kwargs: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        released.wait()
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", decode)
+    yield released, threads
+    released.set()
+
+
+async def test_others_are_drawn_while_pictures_are_decoded(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], held_decoder: tuple[threading.Event, list[str]]
+) -> None:
+    released, threads = held_decoder
+    first = asyncio.create_task(collect(local_backend, "first", make_recipe(num_images=1, num_inference_steps=1)))
+    while not threads:  # noqa: ASYNC110  (a decoder tells this to nobody)
+        await asyncio.sleep(0)
+
+    steps = []
+    async with asyncio.timeout(60):  # a limit for a broken engine, not a wait
+        async for event in local_backend.submit("second", make_recipe(num_images=1), Lane.FAST):
+            if isinstance(event, StepFinished):
+                steps.append(event.step)
+            if steps == [1, 2, 3, 4] and not released.is_set():
+                assert not first.done()
+                released.set()
+
+    assert steps == [1, 2, 3, 4]
+    assert isinstance((await first)[-1], Finished)
+    assert {name.rpartition("_")[0] for name in threads} == {"limner-finish"}
+
+
+async def test_cancelling_does_not_wait_for_the_decoder(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], held_decoder: tuple[threading.Event, list[str]]
+) -> None:
+    released, threads = held_decoder
+    drawing = asyncio.create_task(collect(local_backend, "a", make_recipe()))
+    while not threads:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+    assert local_backend.cancel("a")
+    async with asyncio.timeout(60):
+        failed = (await drawing)[-1]
+
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, Cancelled)
+    assert not released.is_set()
+    assert local_backend.capacity() == 4
+
+
 def sabotage(monkeypatch: pytest.MonkeyPatch, fail: Callable[[Any], None]) -> None:
     """Let diffusers' own denoiser class fail: it is the far end, ours stays as it is."""
     original = UNet2DConditionModel.forward
@@ -255,3 +315,58 @@ async def test_threads_end_with_the_backend(data_dir: Path, make_recipe: Callabl
     await backend.aclose()
 
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("limner-")]
+
+
+async def test_device_that_hangs_is_noticed_and_told(
+    data_dir: Path, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can end the tick; but nobody waits for ever, and no more is promised."""
+    monkeypatch.setattr(local, "LOOK_EVERY_S", 0.01)
+    now, hanging, let_go = [0.0], threading.Event(), threading.Event()
+    backend = LocalBackend(data_dir=data_dir, device="cpu", watchdog=Watchdog(60, lambda: now[0]))
+
+    def hang(*args: Any) -> None:
+        if threading.current_thread().name == "limner-engine":
+            hanging.set()
+            let_go.wait()
+
+    stream = backend.submit("a", make_recipe(), Lane.FAST)
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(hang)
+    try:
+        await asyncio.to_thread(hanging.wait)
+        now[0] = 61.0
+        events = [event async for event in stream]
+        assert isinstance(events[-1], Failed)
+        assert isinstance(events[-1].error, EngineStopped)
+        assert "restart" in str(events[-1].error)
+        assert backend.capacity() == 0
+        await backend.aclose()  # doesn't wait for the tick either
+    finally:
+        handle.remove()
+        let_go.set()
+
+
+async def test_guidance_that_ends_early_changes_pictures_a_little(
+    data_dir: Path, local_backend: LocalBackend, make_recipe: Callable[..., Recipe]
+) -> None:
+    recipe = make_recipe(num_inference_steps=6)
+    quick = LocalBackend(data_dir=data_dir, device="cpu", speed=Speed(guided_share=0.5))
+    try:
+        drawn = [(await collect(backend, "a", recipe))[-1] for backend in (local_backend, quick)]
+    finally:
+        await quick.aclose()
+
+    pictures = []
+    for finished in drawn:
+        assert isinstance(finished, Finished)
+        pictures.append(np.asarray(open_png(finished.images[0].png)).astype(int))
+    assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 64
+
+
+async def test_attention_that_is_not_there_is_refused_when_the_model_loads(data_dir: Path, random_folder: Path) -> None:
+    backend = LocalBackend(data_dir=data_dir, device="cpu", speed=Speed(attention="telepathy"))
+    try:
+        with pytest.raises(UnknownModel, match="telepathy"):
+            await backend.load(str(random_folder))
+    finally:
+        await backend.aclose()

@@ -1,0 +1,78 @@
+"""The loaded models of an engine: how they come in, are looked over and adopted, and how they leave.
+
+Knows the cache, the engine and the operator's wishes for speed; knows no jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from generation.backend import Speed
+from generation.engine.batching import Denoiser
+from generation.engine.engine import Engine
+from generation.engine.knee import Knee, remembered
+from generation.engine.selfcheck import measure_knee, merges_exactly
+from generation.errors import UnknownModel
+from generation.pipelines.cache import ModelCache
+from generation.pipelines.calling import vae_scale_factor
+from generation.pipelines.loader import load, memory_budget
+from generation.pipelines.model import LoadedModel
+
+log = logging.getLogger(__name__)
+
+
+class Residents(ModelCache):
+    """A model cache whose models are ready to be drawn with: an engine has adopted their denoisers.
+
+    data_dir: where models and what was found out about them are kept.
+    """
+
+    def __init__(self, engine: Engine, data_dir: Path, device: torch.device, speed: Speed) -> None:
+        super().__init__(self._settle, self._leave, budget_bytes=memory_budget(device))
+        self._engine = engine
+        self._data_dir = data_dir
+        self._device = device
+        self._speed = speed
+        self._denoisers: dict[LoadedModel, list[Denoiser]] = {}
+
+    def _settle(self, source: str) -> LoadedModel:
+        model = load(source, self._data_dir, self._device)
+        main, *others = model.denoisers
+        self._speed_up(main)
+        mergeable = merges_exactly(main)
+        knee = self._knee(model) if mergeable else None
+        adopted = [self._engine.adopt(main, mergeable=mergeable, knee=knee, adapters=model.loras.rows)]
+        self._denoisers[model] = adopted + [self._engine.adopt(other, mergeable=False) for other in others]
+        return model
+
+    def _leave(self, model: LoadedModel) -> None:
+        for denoiser in self._denoisers.pop(model):
+            self._engine.release(denoiser)
+        model.close()
+
+    def _speed_up(self, module: torch.nn.Module) -> None:
+        """Before the self-check, which then speaks of what will run. Raises UnknownModel for an unusable backend."""
+        if self._device.type == "cuda" and any(isinstance(part, torch.nn.Conv2d) for part in module.modules()):
+            module.to(memory_format=torch.channels_last)
+        if self._speed.attention is not None:
+            if not hasattr(module, "set_attention_backend"):
+                raise UnknownModel(f"{type(module).__name__} lets nobody choose its attention; leave the setting out.")
+            try:
+                module.set_attention_backend(self._speed.attention)
+            except (ValueError, RuntimeError, ImportError) as error:
+                raise UnknownModel(f"The attention {self._speed.attention!r} can't be used here: {error}") from error
+
+    def _knee(self, model: LoadedModel) -> Knee:
+        side = model.info.native_size // vae_scale_factor(model.pipeline)
+
+        def find() -> Knee:
+            return measure_knee(model.denoiser, side)
+
+        if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
+            return find()
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
+        how = f"{model.denoiser.dtype} {self._speed.attention or 'native'} {torch.get_num_threads()}"
+        return remembered(self._data_dir / "models" / "knees.json", f"{model.info.digest} {name} {how}", find)

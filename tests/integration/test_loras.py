@@ -1,0 +1,192 @@
+"""LoRA files from the data folder: each request wears its own, as diffusers alone would draw it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import LoraConfig, get_peft_model_state_dict
+from PIL import Image
+from safetensors.torch import save_file
+
+from generation.backends.local import LocalBackend
+from generation.errors import UnknownAdapter
+from generation.events import Event, Failed, Finished
+from generation.images.metadata import read_metadata
+from generation.pipelines import loras
+from generation.recipe import Lane, Recipe
+from tests.integration.test_engine_exactness import draw_alone, relative_error
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture
+def folder(data_dir: Path) -> Path:
+    folder = data_dir / "loras"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def train(folder: Path, random_folder: Path) -> Callable[..., Path]:
+    """Writes a LoRA of random weights for the random checkpoint, as diffusers' training scripts do."""
+
+    def train(name: str, seed: int, *, text: bool = False, **config: Any) -> Path:
+        torch.manual_seed(seed)
+        pipeline = StableDiffusionPipeline.from_pretrained(random_folder)
+        made = LoraConfig(
+            **{"r": 4, "lora_alpha": 16, "init_lora_weights": False, "target_modules": ["to_q", "to_v"], **config}
+        )
+        pipeline.unet.add_adapter(made)
+        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
+        texts = None
+        if text:
+            pipeline.text_encoder.add_adapter(
+                LoraConfig(r=4, lora_alpha=16, init_lora_weights=False, target_modules=["q_proj", "v_proj"])
+            )
+            texts = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.text_encoder))
+        written = folder / f"{name}.safetensors"
+        pipeline.save_lora_weights(
+            folder, unet_lora_layers=layers, text_encoder_lora_layers=texts, weight_name=written.name
+        )
+        return written
+
+    return train
+
+
+def diffusers_alone(random_folder: Path, recipe: Recipe, files: dict[Path, float]) -> torch.Tensor:
+    pipeline = StableDiffusionPipeline.from_pretrained(random_folder)
+    pipeline.set_progress_bar_config(disable=True)
+    names = [f"a{number}" for number in range(len(files))]
+    for name, file in zip(names, files, strict=True):
+        pipeline.load_lora_weights(file, adapter_name=name)
+    pipeline.set_adapters(names, list(files.values()))
+    latents: torch.Tensor = pipeline(
+        recipe.prompt,
+        width=recipe.width,
+        height=recipe.height,
+        num_images_per_prompt=recipe.num_images,
+        num_inference_steps=recipe.num_inference_steps,
+        guidance_scale=recipe.guidance_scale,
+        generator=[torch.Generator().manual_seed(seed) for seed in recipe.seeds()],
+        output_type="latent",
+    ).images
+    return latents
+
+
+def test_loras_draw_what_diffusers_draws_with_them(
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+) -> None:
+    ink, neon = train("ink", 1), train("neon.v2", 2, text=True, r=8)
+    model = load_model(random_folder)
+    plain = draw_alone(model, make_recipe(), data_dir)
+
+    both = make_recipe(loras=(("ink", 0.7), ("neon.v2", 0.5)))
+    wanted = diffusers_alone(random_folder, both, {ink: 0.7, neon: 0.5})
+
+    assert relative_error(draw_alone(model, both, data_dir), wanted) < TOLERANCE
+    assert relative_error(plain, wanted) > 100 * TOLERANCE
+    assert relative_error(draw_alone(model, make_recipe(), data_dir), plain) < TOLERANCE  # also what was remembered
+
+
+async def collect(backend: LocalBackend, name: str, recipe: Recipe) -> Event:
+    return [event async for event in backend.submit(name, recipe, Lane.FAST)][-1]
+
+
+async def test_members_with_different_loras_are_drawn_together(
+    train: Callable[..., Path], local_backend: LocalBackend, make_recipe: Callable[..., Recipe]
+) -> None:
+    train("ink", 1)
+    train("neon", 2, text=True)
+    recipes = [make_recipe(num_images=1, loras=mix) for mix in ((), (("ink", 1.0),), (("neon", 0.5), ("ink", -1.0)))]
+    alone = [await collect(local_backend, f"alone {i}", recipe) for i, recipe in enumerate(recipes)]
+
+    together = await asyncio.gather(*(collect(local_backend, f"{i}", recipe) for i, recipe in enumerate(recipes)))
+
+    pictures = []
+    for recipe, one, other in zip(recipes, alone, together, strict=True):
+        assert isinstance(one, Finished)
+        assert isinstance(other, Finished)
+        wanted, got = (np.asarray(Image.open(io.BytesIO(event.images[0].png))).astype(int) for event in (one, other))
+        assert np.abs(wanted - got).max() <= 1
+        pictures.append(got)
+        metadata = read_metadata(other.images[0].png)
+        assert metadata is not None
+        assert metadata.recipe.loras == recipe.loras
+    assert np.abs(pictures[0] - pictures[1]).max() > 2
+    assert np.abs(pictures[1] - pictures[2]).max() > 2
+
+
+async def test_what_is_no_lora_for_this_model_fails_alone(
+    train: Callable[..., Path], folder: Path, local_backend: LocalBackend, make_recipe: Callable[..., Recipe]
+) -> None:
+    train("dora", 1, use_dora=True)
+    save_file({"unet.nothing.lora_A.weight": torch.zeros(2, 2)}, folder / "stranger.safetensors")
+    save_file(
+        {
+            "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight": torch.zeros(4, 99),
+            "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_B.weight": torch.zeros(99, 4),
+        },
+        folder / "other-size.safetensors",
+    )
+    (folder / "broken.safetensors").write_bytes(b"no safetensors")
+    plain = await collect(local_backend, "before", make_recipe())
+
+    for name in ("dora", "stranger", "other-size", "broken", "gone"):
+        event = await collect(local_backend, name, make_recipe(loras=((name, 1.0),)))
+        assert isinstance(event, Failed), name
+        assert isinstance(event.error, UnknownAdapter), (name, event.error)
+        assert name in str(event.error)
+
+    after = await collect(local_backend, "after", make_recipe())
+    assert isinstance(plain, Finished)
+    assert isinstance(after, Finished)
+    assert after.images == plain.images
+
+
+def test_a_file_that_was_replaced_is_read_again(
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+) -> None:
+    recipe, model = make_recipe(loras=(("ink", 1.0),)), load_model(random_folder)
+    train("ink", 1)
+    first = draw_alone(model, recipe, data_dir)
+    train("ink", 2, r=2)
+
+    assert relative_error(draw_alone(model, recipe, data_dir), first) > 100 * TOLERANCE
+
+
+def test_loras_that_nobody_draws_with_make_room(
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loras, "MOST_RESIDENT", 2)
+    for seed, name in enumerate("abc"):
+        train(name, seed)
+    model = load_model(random_folder)
+    drawn = {name: draw_alone(model, make_recipe(loras=((name, 1.0),)), data_dir) for name in "abc"}
+
+    resident = {name for part in model.denoiser.modules() for name in getattr(part, "lora_A", ())}
+
+    assert len(resident) == 2
+    again = draw_alone(model, make_recipe(loras=(("a", 1.0),)), data_dir)
+    assert relative_error(again, drawn["a"]) < TOLERANCE
