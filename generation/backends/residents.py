@@ -45,7 +45,8 @@ class Residents(ModelCache):
         mergeable = merges_exactly(main)
         knee = self._knee(model) if mergeable else None
         adopted = [self._engine.adopt(main, mergeable=mergeable, knee=knee, adapters=model.loras.rows)]
-        self._denoisers[model] = adopted + [self._engine.adopt(other, mergeable=False) for other in others]
+        adopted += [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
+        self._denoisers[model] = adopted
         return model
 
     def _leave(self, model: LoadedModel) -> None:
@@ -65,14 +66,20 @@ class Residents(ModelCache):
             except (ValueError, RuntimeError, ImportError) as error:
                 raise UnknownModel(f"The attention {self._speed.attention!r} can't be used here: {error}") from error
 
-    def _knee(self, model: LoadedModel) -> Knee:
+    def _knee(self, model: LoadedModel) -> Knee | None:
+        """Measured, or remembered. None for a variant that fails at its own native size: it loads all the same."""
         side = model.info.native_size // vae_scale_factor(model.pipeline)
 
         def find() -> Knee:
             return measure_knee(model.denoiser, side)
 
-        if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
-            return find()
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
-        how = f"{model.denoiser.dtype} {self._speed.attention or 'native'} {torch.get_num_threads()}"
-        return remembered(self._data_dir / "models" / "knees.json", f"{model.info.digest} {name} {how}", find)
+        dtype = next(model.denoiser.parameters()).dtype
+        how = f"{dtype} {self._speed.attention or 'native'} {torch.get_num_threads()}"
+        try:
+            if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
+                return find()
+            return remembered(self._data_dir / "models" / "knees.json", f"{model.info.digest} {name} {how}", find)
+        except Exception:
+            log.exception("how wide forwards of %s are worth making can't be measured", model.info.source)
+            return None

@@ -49,13 +49,13 @@ def t5() -> tuple[Any, Any]:
     return T5EncoderModel(T5Config(vocab_size=len(pieces), **shape)).eval(), tokenizer
 
 
-def language_model() -> tuple[Any, Any]:
+def language_model(width: int = b.WIDTH, layers: int = 2) -> tuple[Any, Any]:
     """As newer pipelines use for text: its hidden states are the embeddings."""
     words = ["<|endoftext|>", *sorted(ByteLevel.alphabet())]
     tokenizer = Qwen2Tokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    shape = {"hidden_size": b.WIDTH, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2}
-    return Qwen2Model(Qwen2Config(vocab_size=len(words), num_hidden_layers=2, **shape)).eval(), tokenizer
+    shape = {"hidden_size": width, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2}
+    return Qwen2Model(Qwen2Config(vocab_size=len(words), num_hidden_layers=layers, **shape)).eval(), tokenizer
 
 
 def deep_autoencoder() -> Any:
@@ -101,6 +101,13 @@ def flux(guidance_embeds: bool = True) -> Any:
         **text(clip()),
         **text(t5(), "_2"),
     )
+
+
+def flux2_klein() -> Any:
+    """Embeddings of its text are those of three layers side by side, the last one the 27th."""
+    parts = {"transformer": b.flux2(guidance_embeds=False, joint_attention_dim=3 * 16), "vae": b.flux2_autoencoder()}
+    texts = text(language_model(width=16, layers=28))
+    return diffusers.Flux2KleinPipeline(scheduler=flow(use_dynamic_shifting=True), **parts, **texts)
 
 
 def chroma() -> Any:
@@ -170,6 +177,7 @@ def kandinsky() -> Any:
 KINDS: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "flux": flux,
+    "flux2-klein": flux2_klein,
     "chroma": chroma,
     "sana": sana,
     "pixart": pixart,

@@ -48,6 +48,7 @@ PLAIN: dict[str, dict[Task, type]] = {
         Task.TEXT_TO_IMAGE: diffusers.LatentConsistencyModelPipeline,
         Task.IMAGE_TO_IMAGE: diffusers.LatentConsistencyModelImg2ImgPipeline,
     },
+    "flux2-klein": {Task.TEXT_TO_IMAGE: diffusers.Flux2KleinPipeline},
     "chroma": {Task.TEXT_TO_IMAGE: diffusers.ChromaPipeline},
     "sana": {Task.TEXT_TO_IMAGE: diffusers.SanaPipeline},
     "pixart": {Task.TEXT_TO_IMAGE: diffusers.PixArtSigmaPipeline},
@@ -128,6 +129,16 @@ async def test_pictures_are_those_of_the_plain_pipeline(
                 difference = np.abs(pixels(got) - pixels(wanted))[:, left:]
             assert difference.max() <= 1, task
             assert pixels(wanted).std() > 1
+
+
+async def test_model_that_fails_when_it_is_measured_loads_all_the_same(
+    local_backend: LocalBackend, tmp_path: Path
+) -> None:
+    """This one has too few positions for the size that its class says it draws."""
+    folder = checkpoints.save("z-image", tmp_path)
+    (folder / "limner.json").write_text("{}")
+
+    assert (await local_backend.load(str(folder))).native_size == 1024
 
 
 async def test_sizes_between_a_models_steps_are_drawn_larger_and_cut_out(

@@ -70,6 +70,12 @@ def test_previews_show_the_picture_in_its_shape(
         assert picture.size == (256, 85)  # two of 48 x 32 side by side
 
 
+def test_latents_whose_scaling_nobody_described_show_no_preview(
+    model: Callable[[str], LoadedModel], make_recipe: Callable[..., Recipe], data_dir: Path
+) -> None:
+    assert not Drawing(model("flux2-klein"), make_recipe(), data_dir).previewable
+
+
 @pytest.mark.parametrize("kind", ["sd3", "flux"])
 @pytest.mark.parametrize("task", Task)
 def test_flow_models_take_other_schedulers_made_for_flows(

@@ -100,7 +100,7 @@ async def test_model_that_leaves_takes_its_weights_along(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also after drawing, when pipelines, schedulers and errors had every occasion to keep something."""
-    monkeypatch.setattr("generation.backends.local.memory_budget", lambda device: 1)
+    monkeypatch.setattr("generation.backends.residents.memory_budget", lambda device: 1)
     folder = random_folder if kind == "random" else checkpoints.save(kind, tmp_path)
     backend = LocalBackend(data_dir=data_dir, device="cpu")
     for task in Task:
