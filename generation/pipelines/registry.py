@@ -41,9 +41,6 @@ REWIRING = frozenset(
 )
 """These change the denoiser while they draw, as all with perturbed attention do: requests beside them would suffer."""
 
-INPAINTING_CHANNELS = 9
-"""Latents, mask and masked latents side by side: such a denoiser can do nothing but inpaint."""
-
 
 @dataclass(frozen=True, slots=True)
 class Traits:
@@ -84,14 +81,15 @@ def architecture_of(pipeline: Any) -> Architecture:
     cls = type(pipeline)
     family = _family(cls)
     offered = {task: table[family] for task, table in SIBLINGS.items() if family in table} or {_only_task(cls): cls}
-    components = pipeline.components
-    tasks = {task: each for task, each in offered.items() if _can_do(each, task) and _can_be_built(each, components)}
-    denoisers = tuple(name for name in DENOISERS if callable(components.get(name)))
+    denoisers = tuple(name for name in DENOISERS if callable(pipeline.components.get(name)))
+    tasks = {task: each for task, each in offered.items() if _can_do(each, task) and _can_be_built(each, pipeline)}
+    why = list(_obstacles(cls, denoisers))
+    if _wants_a_picture(pipeline):
+        tasks = {task: each for task, each in tasks.items() if task is Task.INPAINT or each is cls}
+        tasks.pop(Task.TEXT_TO_IMAGE, None)
+        why.append("its denoiser wants a picture beside the latents, in a way that no recipe knows")
     if not tasks or not denoisers:
-        raise UnknownModel(f"A checkpoint for {cls.__name__} can't be used: {'; '.join(_obstacles(cls, denoisers))}.")
-    config = getattr(components[denoisers[0]], "config", None)
-    if getattr(config, "in_channels", None) == INPAINTING_CHANNELS and Task.INPAINT in tasks:
-        tasks = {Task.INPAINT: tasks[Task.INPAINT]}
+        raise UnknownModel(f"A checkpoint for {cls.__name__} can't be used: {'; '.join(why)}.")
     return Architecture(tasks, denoisers, TRAITS.get(family, Traits()))
 
 
@@ -143,7 +141,19 @@ def _obstacles(cls: type, denoisers: tuple[str, ...], task: Task = Task.TEXT_TO_
         yield f"it has none of the components {', '.join(DENOISERS)}"
 
 
-def _can_be_built(cls: type, components: Mapping[str, Any]) -> bool:
-    """Whether the checkpoint has what the class is made of."""
-    wanted = inspect.signature(cls).parameters.values()
-    return all(p.name in components for p in wanted if p.default is p.empty and p.kind is not p.VAR_KEYWORD)
+def _can_be_built(cls: type, pipeline: Any) -> bool:
+    """Whether the checkpoint has what the class is made of, and the class knows what the checkpoint needs."""
+    made_of = inspect.signature(cls).parameters
+    needs = {name for name, value in pipeline.config.items() if name.startswith("requires_") and value}
+    return needs <= made_of.keys() and all(
+        name in pipeline.components
+        for name, parameter in made_of.items()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    )
+
+
+def _wants_a_picture(pipeline: Any) -> bool:
+    """Whether a UNet takes more channels than latents have: a mask, a depth map, a picture to edit."""
+    taken = getattr(getattr(getattr(pipeline, "unet", None), "config", None), "in_channels", None)
+    latents = getattr(getattr(getattr(pipeline, "vae", None), "config", None), "latent_channels", None)
+    return taken is not None and latents is not None and taken > latents

@@ -160,6 +160,31 @@ def test_inpainting_checkpoint_can_do_nothing_else(
     assert latents.shape == (2, 4, 8, 8)
 
 
+def test_refiner_draws_only_from_pictures(
+    load_model: Callable[[Path], Any], random_xl_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(random_xl_folder, tmp_path / "refiner")
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"_class_name": "StableDiffusionXLImg2ImgPipeline", "requires_aesthetics_score": True}
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+    assert load_model(folder).info.tasks == {Task.IMAGE_TO_IMAGE, Task.INPAINT}
+
+
+def test_checkpoint_that_edits_pictures_in_its_own_way_is_refused(
+    load_model: Callable[[Path], Any], folder: Path
+) -> None:
+    from diffusers import StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+
+    parts = StableDiffusionPipeline.from_pretrained(folder).components
+    parts["unet"] = UNet2DConditionModel.from_config({**parts["unet"].config, "in_channels": 8})
+    edits = StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
+    edits.save_pretrained(folder.with_name("edits"))
+
+    with pytest.raises(UnknownModel, match="wants a picture beside the latents"):
+        load_model(folder.with_name("edits"))
+
+
 def test_device_that_is_not_there_is_refused() -> None:
     assert choose_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
