@@ -16,6 +16,9 @@ UNGUIDED = 1.0
 PLAIN: dict[str, Any] = {"use_resolution_binning": False, "output_type": "pil"}
 """Said wherever it is taken: draw the size that was asked for, not one of a list."""
 
+OTHER_STEPS: dict[str, Any] = {"intermediate_timesteps": None}
+"""Said too where the number of steps isn't the pipeline's own: what it has chosen by hand fits only that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calling:

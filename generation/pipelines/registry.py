@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import diffusers
 from diffusers.pipelines.auto_pipeline import (
     AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
     AUTO_INPAINT_PIPELINES_MAPPING,
@@ -19,10 +20,17 @@ from diffusers.pipelines.auto_pipeline import (
 from generation.errors import UnknownModel
 from generation.recipe import Task
 
-SIBLINGS: Mapping[Task, Mapping[str, type]] = {
-    Task.TEXT_TO_IMAGE: AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-    Task.IMAGE_TO_IMAGE: AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
-    Task.INPAINT: AUTO_INPAINT_PIPELINES_MAPPING,
+SIBLINGS: Mapping[Task, Mapping[str, type]] = {  # with those that diffusers has and doesn't list
+    Task.TEXT_TO_IMAGE: {**AUTO_TEXT2IMAGE_PIPELINES_MAPPING, "sana-sprint": diffusers.SanaSprintPipeline},
+    Task.IMAGE_TO_IMAGE: {
+        **AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+        "chroma": diffusers.ChromaImg2ImgPipeline,
+        "sana-sprint": diffusers.SanaSprintImg2ImgPipeline,
+    },
+    Task.INPAINT: {
+        **AUTO_INPAINT_PIPELINES_MAPPING,
+        "flux2-klein": diffusers.Flux2KleinInpaintPipeline,
+    },
 }
 NEEDED: Mapping[Task, frozenset[str]] = {
     Task.TEXT_TO_IMAGE: frozenset({"prompt", "generator"}),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from generation.errors import GenerationError, InvalidRecipe
 from generation.images.canvas import Canvas
-from generation.pipelines.calling import PLAIN
+from generation.pipelines.calling import OTHER_STEPS, PLAIN
 from generation.pipelines.model import LoadedModel
 from generation.pipelines.shell import Steps, release
 from generation.recipe import Recipe, Task
@@ -101,6 +101,7 @@ class Drawing:
             "num_images_per_prompt": recipe.num_images,
             "num_inference_steps": recipe.num_inference_steps,
             **PLAIN,
+            **({} if recipe.num_inference_steps == self.calling.steps_default else OTHER_STEPS),
             "output_type": output_type,
         }
         self.steps.on_step = on_step

@@ -119,6 +119,12 @@ def sana() -> Any:
     return diffusers.SanaPipeline(transformer=b.sana(), vae=deep_autoencoder(), scheduler=flow(shift=3.0), **parts)
 
 
+def sana_sprint() -> Any:
+    transformer = b.sana(guidance_embeds=True, qk_norm="rms_norm_across_heads")
+    parts = {"transformer": transformer, "vae": deep_autoencoder(), "scheduler": diffusers.SCMScheduler()}
+    return diffusers.SanaSprintPipeline(**parts, **text(language_model()))
+
+
 def pixart() -> Any:
     scheduler = diffusers.DPMSolverMultistepScheduler(beta_schedule="linear", beta_end=0.02)
     parts = {"transformer": b.pixart(), "vae": b.autoencoder()}
@@ -180,6 +186,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "flux2-klein": flux2_klein,
     "chroma": chroma,
     "sana": sana,
+    "sana-sprint": sana_sprint,
     "pixart": pixart,
     "qwen": qwen,
     "z-image": z_image,

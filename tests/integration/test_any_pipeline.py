@@ -48,8 +48,18 @@ PLAIN: dict[str, dict[Task, type]] = {
         Task.TEXT_TO_IMAGE: diffusers.LatentConsistencyModelPipeline,
         Task.IMAGE_TO_IMAGE: diffusers.LatentConsistencyModelImg2ImgPipeline,
     },
-    "flux2-klein": {Task.TEXT_TO_IMAGE: diffusers.Flux2KleinPipeline},
-    "chroma": {Task.TEXT_TO_IMAGE: diffusers.ChromaPipeline},
+    "flux2-klein": {
+        Task.TEXT_TO_IMAGE: diffusers.Flux2KleinPipeline,
+        Task.INPAINT: diffusers.Flux2KleinInpaintPipeline,
+    },
+    "chroma": {
+        Task.TEXT_TO_IMAGE: diffusers.ChromaPipeline,
+        Task.IMAGE_TO_IMAGE: diffusers.ChromaImg2ImgPipeline,
+    },
+    "sana-sprint": {
+        Task.TEXT_TO_IMAGE: diffusers.SanaSprintPipeline,
+        Task.IMAGE_TO_IMAGE: diffusers.SanaSprintImg2ImgPipeline,
+    },
     "sana": {Task.TEXT_TO_IMAGE: diffusers.SanaPipeline},
     "pixart": {Task.TEXT_TO_IMAGE: diffusers.PixArtSigmaPipeline},
     "lumina2": {Task.TEXT_TO_IMAGE: diffusers.Lumina2Pipeline},
@@ -58,7 +68,12 @@ PLAIN: dict[str, dict[Task, type]] = {
 }
 LARGER: dict[str, dict[str, Any]] = {"kandinsky": {"width": 64, "height": 64}}
 UNBINNED = {"use_resolution_binning": False}
-EXTRA: dict[str, dict[str, Any]] = {"sana": UNBINNED, "pixart": UNBINNED, "qwen": {"negative_prompt": " "}}
+EXTRA: dict[str, dict[str, Any]] = {
+    "sana": UNBINNED,
+    "sana-sprint": UNBINNED | {"intermediate_timesteps": None},
+    "pixart": UNBINNED,
+    "qwen": {"negative_prompt": " "},
+}
 
 
 @pytest.fixture(scope="session")
