@@ -145,9 +145,12 @@ class BotProcess:
             sys.executable, "-m", "bot", "--no-env-file", env=self.environment, stdout=self.log, stderr=self.log
         )
         async with asyncio.timeout(START_TIMEOUT_S), http.ws_connect(f"{self.server.url}/human/events") as events:
+            heard = asyncio.ensure_future(events.receive())  # one at a time: a second would fail at once
             while not await self._is_online(http):
                 assert self.process.returncode is None, self.log_text()
-                await asyncio.wait({asyncio.ensure_future(events.receive())}, timeout=1)
+                if (await asyncio.wait({heard}, timeout=1))[0]:
+                    heard = asyncio.ensure_future(events.receive())
+            heard.cancel()
 
     async def _is_online(self, http: aiohttp.ClientSession) -> bool:
         async with http.get(f"{self.server.url}/human/state") as response:
