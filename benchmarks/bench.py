@@ -7,11 +7,13 @@ import functools
 import json
 import os
 import platform
+import queue
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import torch
 from PIL import Image
 
 from generation.engine.engine import Engine
+from generation.engine.hub import Errand
 from generation.engine.knee import Knee
 from generation.engine.request import Request
 from generation.engine.selfcheck import measure_knee, merges_exactly
@@ -36,26 +39,45 @@ PICTURE, MASK = "in/picture.png", "in/mask.png"
 
 
 class TimedEngine(Engine):
-    """Knows when requests had their latents. What follows (decoding) is an errand, which the backend does elsewhere."""
+    """Knows when requests had their latents.
 
-    def __init__(self, device: torch.device) -> None:
-        super().__init__(self._go)
+    lane: runs errands (encoding, mostly) one after another, as the backend does; None does them on the tick. What comes
+    from elsewhere waits in `inbox`.
+    """
+
+    def __init__(self, device: torch.device, lane: Executor | None = None) -> None:
+        super().__init__(self._send_away)
+        self.inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._device = device
+        self._lane = lane
         self._ready: dict[Request, float] = {}
+
+    def take_in(self) -> None:
+        """What waits in the inbox; waits for it only when there is nothing else to do."""
+        while not (self.busy and self.inbox.empty()):
+            self.inbox.get()()
 
     def ready(self, request: Request) -> float:
         """The moment (time.perf_counter) when its latents were there; to be asked when it ends."""
         wait_for(self._device)
         return self._ready.pop(request, time.perf_counter())
 
-    def _go(self, request: Request, errand: Any) -> None:
+    def _send_away(self, request: Request, errand: Errand) -> None:
         if request.started and request.steps_done >= request.total_steps:
             wait_for(self._device)
             self._ready[request] = time.perf_counter()
+        if self._lane is None:
+            self._answer(request, errand)()
+        else:
+            self._lane.submit(lambda: self.inbox.put(self._answer(request, errand)))
+
+    def _answer(self, request: Request, errand: Errand) -> Callable[[], None]:
+        """Runs the errand; the way to deliver what came of it."""
         try:
-            self.deliver(request, errand, errand())
+            with torch.no_grad():
+                return functools.partial(self.deliver, request, errand, errand())
         except Exception as error:
-            self.deliver(request, errand, None, error)
+            return functools.partial(self.deliver, request, errand, None, error)
 
 
 # -- the model -------------------------------------------------------------------------------------------------------
@@ -86,9 +108,9 @@ class Stage:
         return self.knee.rows_at(self.side**2) if self.knee else 16
 
     @contextlib.contextmanager
-    def engine(self, *, wide: bool = False) -> Iterator[TimedEngine]:
+    def engine(self, *, wide: bool = False, lane: Executor | None = None) -> Iterator[TimedEngine]:
         """An engine that has adopted the model's denoiser; released afterwards. wide: forwards without the knee."""
-        engine = TimedEngine(self.device)
+        engine = TimedEngine(self.device, lane)
         knee = None if wide else self.knee
         denoiser = engine.adopt(self.model.denoiser, mergeable=self.mergeable, knee=knee)
         try:

@@ -8,8 +8,8 @@ alone, always at full width. All draw latents; decoding is the same work on ever
 # torch.no_grad comes without types.
 from __future__ import annotations
 
+import functools
 import inspect
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.bench import Span, Stage, metered, raise_error, seconds_of, sleep_until, wait_for
+from benchmarks.bench import Span, Stage, TimedEngine, metered, raise_error, seconds_of, sleep_until, wait_for
 from generation.engine.engine import Engine
 from generation.engine.request import Request
 from generation.recipe import Lane, Recipe, Task
@@ -129,18 +129,18 @@ def draw(stage: Stage, recipes: Sequence[Recipe]) -> torch.Tensor:
 
 
 def merged(stage: Stage, jobs: Sequence[Job]) -> Outcome:
-    """H: jobs are prepared on another thread when their time has come and submitted between two ticks, as they are in
-    the backend.
+    """H: jobs are prepared on another thread when their time has come and submitted between two ticks, and encoding
+    happens beside the ticks, as in the backend.
     """
     model, latencies = stage.model, list[float]()
     with (
         metered(model.denoiser, "forward") as forwards,
         metered(model.pipeline.text_encoder, "forward") as texts,
-        metered(model.vae, "encode") as pictures,
-        stage.engine() as engine,
+        metered(model.pipeline.vae.encoder, "forward") as pictures,
+        ThreadPoolExecutor(1) as lane,
+        stage.engine(lane=lane) as engine,
         ThreadPoolExecutor(1) as side,
     ):
-        mailbox: queue.SimpleQueue[Request | BaseException] = queue.SimpleQueue()
         begin = time.perf_counter()
 
         def prepare(number: int, job: Job) -> Request:
@@ -151,10 +151,9 @@ def merged(stage: Stage, jobs: Sequence[Job]) -> Outcome:
             request = request_for(stage, job.recipe, number, end)
             return request
 
-        side.submit(_feed, jobs, begin, prepare, mailbox)
+        side.submit(_feed, jobs, begin, prepare, engine)
         while len(latencies) < len(jobs):
-            while not (engine.busy and mailbox.empty()):
-                _submit(engine, mailbox.get())
+            engine.take_in()
             tick(engine, forwards)
         wait_for(stage.device)
         seconds = time.perf_counter() - begin
@@ -173,20 +172,14 @@ def _feed(
     jobs: Sequence[Job],
     begin: float,
     prepare: Callable[[int, Job], Request],
-    mailbox: queue.SimpleQueue[Request | BaseException],
+    engine: TimedEngine,
 ) -> None:
     try:
         for number, job in enumerate(jobs):
             sleep_until(begin + job.at)
-            mailbox.put(prepare(number, job))
+            engine.inbox.put(functools.partial(engine.submit, prepare(number, job)))
     except BaseException as error:
-        mailbox.put(error)
-
-
-def _submit(engine: Engine, letter: Request | BaseException) -> None:
-    if isinstance(letter, BaseException):
-        raise letter
-    engine.submit(letter)
+        engine.inbox.put(functools.partial(raise_error, None, error))
 
 
 def request_for(stage: Stage, recipe: Recipe, number: int, end: Any, **changes: Any) -> Request:

@@ -1,8 +1,8 @@
 """Draws in this process: an asyncio front, one engine thread, pools for everything that would hold up its tick.
 
 A request's way: `submit` (loop) -> load if need be (loader thread) -> read inputs (side pool) -> engine thread, which
-sends it to the finisher thread to decode and back -> PNG (finisher thread) -> events (loop). A model stays pinned from
-the first to the last of these.
+sends it to the encoder thread before its first step and to the finisher thread after its last -> PNG (finisher thread)
+-> events (loop). A model stays pinned from the first to the last of these.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import Any
 import torch
 
 from generation.backend import ModelInfo, Speed
+from generation.backends.job import Job
 from generation.backends.residents import Residents
 from generation.backends.stream import EventStream
 from generation.engine.engine import Engine
 from generation.engine.hub import Errand, forget_frames
 from generation.engine.request import Request
 from generation.engine.watchdog import Watchdog
-from generation.errors import Cancelled, EngineBusy, EngineStopped, GenerationError, OutOfMemory
+from generation.errors import Cancelled, EngineBusy, EngineStopped
 from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.images.preview import preview_due, render_preview
 from generation.pipelines.loader import choose_device, leave_a_core_free
@@ -48,35 +49,12 @@ PATIENCE_CPU_S = 3600.0  # a large model may well take minutes for a step
 LOOK_EVERY_S = 5.0
 
 
-class _Job:
-    """A submission on its way. `request` is None until the engine has it."""
-
-    def __init__(
-        self, job_id: str, recipe: Recipe, lane: Lane, member: str, arrival: int, put: Callable[[Event], None]
-    ) -> None:
-        self.id = job_id
-        self.recipe = recipe
-        self.lane = lane
-        self.member = member
-        self.arrival = arrival
-        self.put = put
-        self.cancelled = False
-        self.request: Request | None = None
-        self.preview: bytes | None = None  # waits for the next step's event
-
-    def failed(self, error: BaseException) -> Failed:
-        """The terminal event for `error`; a cancelled job is cancelled whatever else went wrong on the way."""
-        reason = Cancelled("The job was cancelled.") if self.cancelled else as_generation_error(error)
-        steps = (self.request.steps_done, self.request.total_steps) if self.request else (0, 0)
-        return Failed(reason, *steps)
-
-
 class LocalBackend:
     """`generation.backend.Backend` on this machine's device.
 
     data_dir: where recipes' `image` and `mask` live, and where models and digests are kept. device: "auto", "cpu" or
-    "cuda[:n]". max_requests: how many requests may be anywhere between `submit` and their last event. watchdog: says
-    when a tick takes too long.
+    "cuda[:n]". max_requests: how many requests may be anywhere between `submit` and their last event. speed: the
+    operator's wishes. watchdog: says when a tick takes too long.
     Raises UnknownModel for a device that isn't there. `submit` takes the slot at once, before the first iteration.
     """
 
@@ -99,12 +77,13 @@ class LocalBackend:
         self._engine = Engine(self._send_away, self._compiler.submit if compiles else None)
         self._watchdog = watchdog or Watchdog(PATIENCE_S if self._device.type == "cuda" else PATIENCE_CPU_S)
         self._models = Residents(self._engine, data_dir, self._device, self._speed)
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._arrivals = itertools.count()
         self._refusal: str | None = None
         self._mailbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._loader = ThreadPoolExecutor(1, "limner-load")
         self._side = ThreadPoolExecutor(2, "limner-side")
+        self._encoder = ThreadPoolExecutor(1, "limner-encode")
         self._finisher = ThreadPoolExecutor(1, "limner-finish")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -138,7 +117,7 @@ class LocalBackend:
         if len(self._jobs) >= self._max_requests:
             return EventStream(None, EngineBusy("The engine is full. Wait for a job to finish."))
         stream = EventStream(lambda: self._abandon(job))
-        job = self._jobs[request_id] = _Job(request_id, recipe, lane, member, next(self._arrivals), stream.put)
+        job = self._jobs[request_id] = Job(request_id, recipe, lane, member, next(self._arrivals), stream.put)
         model = self._models.pin_loaded(recipe.model)
         if model is None:
             self._loader.submit(self._load_for, job)
@@ -190,10 +169,10 @@ class LocalBackend:
         hangs = self._refusal == STUCK  # then nothing that waits for the device would ever end
         if self._thread is not None and not hangs:
             self._thread.join()
-        for pool in (self._loader, self._side, self._finisher, self._compiler):
+        for pool in (self._loader, self._side, self._encoder, self._finisher, self._compiler):
             pool.shutdown(wait=not hangs, cancel_futures=True)
 
-    def _put(self, job: _Job, event: Event) -> None:
+    def _put(self, job: Job, event: Event) -> None:
         """Hand the event to the reader. After a terminal one nothing else passes."""
         if self._jobs.get(job.id) is not job:
             return
@@ -201,7 +180,7 @@ class LocalBackend:
             del self._jobs[job.id]
         job.put(event)
 
-    def _abandon(self, job: _Job) -> None:
+    def _abandon(self, job: Job) -> None:
         if self._jobs.get(job.id) is job:
             self.cancel(job.id)
 
@@ -220,7 +199,7 @@ class LocalBackend:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *args)
 
-    def _load_for(self, job: _Job) -> None:
+    def _load_for(self, job: Job) -> None:
         if job.cancelled:  # the reader knows already; nobody waits for the model
             return
         try:
@@ -230,7 +209,7 @@ class LocalBackend:
             return
         self._prepare(job, model)
 
-    def _prepare(self, job: _Job, model: LoadedModel) -> None:
+    def _prepare(self, job: Job, model: LoadedModel) -> None:
         """Read the inputs and hand the job to the engine. The model is pinned; the job's end unpins it."""
         try:
             drawing = Drawing(model, job.recipe, self._data_dir)
@@ -252,21 +231,21 @@ class LocalBackend:
         request.cancelled = job.cancelled  # a cancel that came before there was a request
         self._mailbox.put(functools.partial(self._engine.submit, request))
 
-    def _after_step(self, job: _Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
+    def _after_step(self, job: Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
         request.steps_done += 1
         preview, job.preview = job.preview, None
         self._send(self._put, job, StepFinished(request.steps_done, request.total_steps, preview))
         if drawing.previewable and preview_due(request.steps_done, request.total_steps):
             self._side.submit(self._render_preview, job, drawing, latents)
 
-    def _render_preview(self, job: _Job, drawing: Drawing, latents: torch.Tensor) -> None:
+    def _render_preview(self, job: Job, drawing: Drawing, latents: torch.Tensor) -> None:
         try:
             assert drawing.model.to_rgb is not None
             job.preview = render_preview(latents, drawing.model.to_rgb, drawing.canvas.drawn)
         except Exception:
             log.exception("a preview of %s failed; the picture itself goes on", job.id)
 
-    def _after_engine(self, job: _Job, drawing: Drawing, drawn: Any, error: BaseException | None) -> None:
+    def _after_engine(self, job: Job, drawing: Drawing, drawn: Any, error: BaseException | None) -> None:
         if error is not None:
             self._end(job, job.failed(error))
             return
@@ -275,7 +254,7 @@ class LocalBackend:
         except RuntimeError:  # the pool is shut: aclose tells the reader
             self._models.unpin(job.recipe.model)
 
-    def _finish(self, job: _Job, drawing: Drawing, drawn: Drawn) -> None:
+    def _finish(self, job: Job, drawing: Drawing, drawn: Drawn) -> None:
         assert job.request is not None
         try:
             images = () if job.cancelled else finish(drawing, drawn)
@@ -287,7 +266,7 @@ class LocalBackend:
             event = job.failed(error)
         self._end(job, event)
 
-    def _end(self, job: _Job, event: Event) -> None:
+    def _end(self, job: Job, event: Event) -> None:
         self._models.unpin(job.recipe.model)
         self._send(self._put, job, event)
 
@@ -298,7 +277,7 @@ class LocalBackend:
                 with torch.no_grad():  # grad mode belongs to the thread, and this is not the engine's
                     result = errand()
         except BaseException as error:
-            log.exception("decoding %s failed", request.id)
+            log.exception("encoding or decoding for %s failed", request.id)
             failure = forget_frames(error)
         self._mailbox.put(functools.partial(self._engine.deliver, request, errand, result, failure))
 
@@ -322,7 +301,9 @@ class LocalBackend:
         self._send(self._fail_all, reason)
 
     def _send_away(self, request: Request, errand: Errand) -> None:
-        self._finisher.submit(self._run_errand, request, errand)
+        """Encoding before the first step, decoding after the last: neither waits for the other."""
+        lane = self._finisher if request.started else self._encoder
+        lane.submit(self._run_errand, request, errand)
 
     def _receive(self) -> bool:
         """Take in new requests and what errands brought. Waits only when there is nothing to do.
@@ -341,13 +322,3 @@ class LocalBackend:
 
 def _wake() -> None:
     """Nothing to take in; but whoever waits for the mailbox looks around again."""
-
-
-def as_generation_error(error: BaseException) -> GenerationError:
-    """What the reader is told. Frames are dropped: they hold tensors, and the event may be kept."""
-    forget_frames(error)
-    if isinstance(error, GenerationError):
-        return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return OutOfMemory("The picture needs more memory than the device has. Ask for a smaller or shorter job.")
-    return GenerationError(f"Drawing failed ({type(error).__name__}: {error}). Try again, or tell the server's admin.")

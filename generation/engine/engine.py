@@ -161,7 +161,7 @@ class Engine:
             self._collect(request, fiber)
 
     def _admit(self) -> None:
-        """Start waiting requests. Beside running ones only one per tick: encoding a prompt holds up all of them."""
+        """Start waiting requests. Beside running ones only one per tick: what a pipeline prepares holds them up."""
         count = 1 if self._running else len(self._waiting)
         for request in self._waiting[:count]:
             self._waiting.remove(request)

@@ -7,6 +7,7 @@ milliseconds for a denoiser step.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +29,14 @@ class Errand:
 
 
 def elsewhere(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, sent on an errand when a fiber calls it; called at once by anybody else."""
+    """`function`, sent on an errand when a fiber calls it; called at once by anybody else.
+
+    Context variables go along: what the fiber wears, it wears on its errands.
+    """
 
     @functools.wraps(function)
     def errand(*args: Any, **kwargs: Any) -> Any:
-        return Hub.park(Errand(functools.partial(function, *args, **kwargs)))
+        return Hub.park(Errand(functools.partial(contextvars.copy_context().run, function, *args, **kwargs)))
 
     return errand
 

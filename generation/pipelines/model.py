@@ -46,9 +46,10 @@ class LoadedModel:
         self._callings = {task: calling_of(each, self.denoiser) for task, each in self._pipelines.items()}
         self._prompts = PromptMemory()
         self.loras = Loras(pipeline, self.denoiser)
-        self._decoders = [module for module in modules if callable(getattr(module, "decode", None))]
-        for module in self._decoders:
+        self._autoencoders = [module for module in modules if callable(getattr(module, "decode", None))]
+        for module in self._autoencoders:
             module.decode = elsewhere(Decoder(module, vae_scale_factor(pipeline)))
+            module.encode = elsewhere(module.encode)
 
     @property
     def denoiser(self) -> torch.nn.Module:
@@ -72,7 +73,7 @@ class LoadedModel:
         traits = self.architecture.traits
         shell = make_shell(self._pipelines[task], scheduler, timesteps_on_cpu=traits.timesteps_on_cpu)
         if hasattr(shell, "encode_prompt"):
-            shell.encode_prompt = self._prompts.remembering(shell.encode_prompt)
+            shell.encode_prompt = elsewhere(self._prompts.remembering(shell.encode_prompt))
         return shell
 
     def spread(self, shell: Any, recipe: Recipe) -> None:
@@ -84,8 +85,8 @@ class LoadedModel:
 
     def close(self) -> None:
         """Cut what ties the weights to themselves, so that they are free as soon as nobody else has them."""
-        for module in self._decoders:
-            del module.decode
+        for module in self._autoencoders:
+            del module.decode, module.encode
 
 
 def sibling(pipeline: Any, cls: type) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
@@ -26,12 +27,13 @@ CHAOS_AMPLITUDE = 0.5
 class PromptMemory:
     """Answers of `encode_prompt` by its arguments and the LoRAs worn; the least recently used go first.
 
-    One thread at a time uses it.
+    Thread-safe: whoever comes second waits, and may find the answer.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
+        self._lock = threading.Lock()
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
 
     def remembering(self, encode_prompt: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,10 +49,11 @@ class PromptMemory:
             key = _key([signature.bind(*args, **kwargs).arguments, worn()])
             if key is None:
                 return encode_prompt(*args, **kwargs)
-            if (owner, key) not in self._answers:
-                self._keep((owner, key), encode_prompt(*args, **kwargs))
-            self._answers.move_to_end((owner, key))
-            return _fresh(self._answers[owner, key])
+            with self._lock:
+                if (owner, key) not in self._answers:
+                    self._keep((owner, key), encode_prompt(*args, **kwargs))
+                self._answers.move_to_end((owner, key))
+                return _fresh(self._answers[owner, key])
 
         return encode
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
+from transformers import CLIPTextModel
 
 from generation.backend import Speed
 from generation.backends import local
@@ -181,6 +182,37 @@ async def test_others_are_drawn_while_pictures_are_decoded(
     assert steps == [1, 2, 3, 4]
     assert isinstance((await first)[-1], Finished)
     assert {name.rpartition("_")[0] for name in threads} == {"limner-finish"}
+
+
+async def test_others_are_drawn_while_a_prompt_is_encoded(
+    local_backend: LocalBackend, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first goes on for as long as it takes until the second is held at its text encoder, and then some."""
+    hold, encoding, released = threading.Event(), threading.Event(), threading.Event()
+    original = CLIPTextModel.forward
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if hold.is_set():
+            encoding.set()
+            released.wait()
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(CLIPTextModel, "forward", forward)
+    second, steps_beside = None, 0
+    async for event in local_backend.submit("first", make_recipe(num_images=1, num_inference_steps=500), Lane.FAST):
+        if isinstance(event, StepFinished) and second is None:
+            hold.set()
+            second = asyncio.create_task(collect(local_backend, "second", make_recipe(prompt="another")))
+        if isinstance(event, StepFinished) and encoding.is_set():
+            steps_beside += 1
+            if steps_beside == 3:
+                local_backend.cancel("first")
+
+    assert steps_beside >= 3
+    assert second is not None
+    assert not second.done()
+    released.set()
+    assert isinstance((await second)[-1], Finished)
 
 
 async def test_cancelling_does_not_wait_for_the_decoder(
