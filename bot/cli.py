@@ -19,8 +19,9 @@ from bot.service.errors import StudioError
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from bot.trial import run_trial
-from db import catalogue, ledger
+from db import backup, catalogue, ledger
 from db.errors import DatabaseError
+from db.session import Database
 from generation.errors import GenerationError
 
 app = typer.Typer(help="Limner: an image bot for your own Discord server and your own GPU.", no_args_is_help=True)
@@ -66,6 +67,20 @@ def migrate() -> None:
     typer.echo("The database is up to date.")
 
 
+@db_app.command("backup")
+def back_up(target: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
+    """Copy the database as it is now, while the bot runs or not. Pictures are plain files: copy data/ for them."""
+    backup.back_up(Database(load().database).path, target)
+    typer.echo(f"The database is in {target}.")
+
+
+@db_app.command("restore")
+def restore(source: Annotated[Path, typer.Argument(help="A file that `limner db backup` has written.")]) -> None:
+    """Put a backup back, while the bot isn't running. The database that was there is kept beside it."""
+    kept = asyncio.run(_restore(load(), source))
+    typer.echo(f"{source} is the database now." + (f" The one before is in {kept}." if kept else ""))
+
+
 @credits_app.command("check")
 def check_books() -> None:
     """Prove that the books balance. Exit status 1 when they don't."""
@@ -101,6 +116,17 @@ def choose_model(
 async def _migrate(settings: Settings) -> None:
     async with open_database(settings):
         pass
+
+
+async def _restore(settings: Settings, source: Path) -> Path | None:
+    database = Database(settings.database)
+    try:
+        database.lock()
+        kept = backup.restore(source, database.path)
+        await database.migrate()
+    finally:
+        await database.aclose()
+    return kept
 
 
 async def _check_books(settings: Settings) -> tuple[str, ...]:

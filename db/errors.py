@@ -4,6 +4,7 @@ DatabaseError
 ├── DatabaseInUse                     another process works on this database
 ├── UnsupportedDatabase               the URL names something else than a SQLite file
 ├── DatabaseTooNew                    the schema comes from a later version
+├── BackupRefused                     there is nothing to copy, no place to copy to, or no sound backup
 ├── MigrationBroken                   a migration would leave rows that refer to nothing; it was rolled back
 └── LedgerError
     ├── InvalidAmount                 not a whole number from 1 to MAX_AMOUNT
@@ -49,6 +50,10 @@ class UnsupportedDatabase(DatabaseError):
 
 class DatabaseTooNew(DatabaseError):
     """A later version wrote this database. Install that version again, or restore the backup made before."""
+
+
+class BackupRefused(DatabaseError):
+    """The backup was not made, or not restored; the database is as it was."""
 
 
 class MigrationBroken(DatabaseError):

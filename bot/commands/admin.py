@@ -9,7 +9,7 @@ from discord import app_commands
 
 from bot.access import is_admin
 from bot.commands.account import BLURPLE, job_lines
-from bot.errors import NotAdmin
+from bot.errors import RED, NotAdmin
 from bot.replies import defer_privately, in_time, reply
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_GRANT = 1_000_000
 MAX_CHOICES = 25
+MAX_PROBLEMS = 10
 
 
 class AdminGroup(app_commands.Group):
@@ -96,6 +97,22 @@ class Queue(AdminGroup, name="queue", description="What runs and what waits"):
         await reply(interaction, embed=embed)
 
 
+@app_commands.command(name="books", description="Prove that the credits add up")
+async def books(interaction: discord.Interaction[Limner]) -> None:
+    if not is_admin(interaction):
+        raise NotAdmin
+    report = await in_time(interaction, interaction.client.studio.check_books())
+    text = f"{report.transfers} transfers between {report.accounts} accounts."
+    if not report.problems:
+        await reply(interaction, f"The books balance: {text}")
+        return
+    listed = "\n".join(f"- {problem}" for problem in report.problems[:MAX_PROBLEMS])
+    more = f"\n... and {len(report.problems) - MAX_PROBLEMS} more" if len(report.problems) > MAX_PROBLEMS else ""
+    embed = discord.Embed(title="The books don't balance", description=f"{text}\n{listed}{more}", colour=RED)
+    embed.set_footer(text="Stop the bot, keep a copy of the database, and see docs/ledger.md.")
+    await reply(interaction, embed=embed)
+
+
 class Admin(app_commands.Group):
     """The group /admin. Discord hides it from members without Manage Server; `is_admin` decides."""
 
@@ -107,3 +124,4 @@ class Admin(app_commands.Group):
         )
         for group in (Credits(), Models(), Queue()):
             self.add_command(group)
+        self.add_command(books)

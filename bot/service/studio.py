@@ -251,6 +251,11 @@ class Studio:
         log.info("%d granted %d credits to %d (%s)", by, amount, member_id, id)
         return available
 
+    async def check_books(self) -> ledger.BooksReport:
+        """The proof that the credits add up, or what speaks against it."""
+        async with self._database.read() as session:
+            return await ledger.check_books(session)
+
     async def queue(self) -> QueueView:
         """Everybody's active jobs."""
         async with self._database.read() as session:

@@ -148,3 +148,5 @@ async def test_admin_grants_shows_and_lists(bot, ada, carl) -> None:
     assert "**tiny**" in chosen["messages"][0]["content"]
     queue = await ada.command("admin queue show")
     assert queue["messages"][0]["embeds"][0]["title"] == "Queue"
+    books = await ada.command("admin books")
+    assert "The books balance" in books["messages"][0]["content"]
