@@ -1,4 +1,4 @@
-"""The command line: `limner try`, `run`, `models`, `credits`, `db`. Thin: calls what the bot itself uses."""
+"""The command line: `limner try`, `run`, `doctor`, `models`, `credits`, `db`. Thin: calls what the bot itself uses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.__main__ import now, open_backend, open_database, run
 from bot.config import Settings, SettingsError, load
+from bot.doctor import examine
 from bot.service.catalogue import Catalogue
 from bot.service.errors import StudioError
 from bot.service.storage import Storage
@@ -58,6 +59,13 @@ def try_out(
 ) -> None:
     """Start the local Discord and the bot in it, without a token, and print the page's address."""
     sys.exit(run_trial(port=port, spec=spec, data_dir=data_dir))
+
+
+@app.command("doctor")
+def doctor() -> None:
+    """Look at token, guilds, database, books, device, model and disk. Exit status 1 when something is wrong."""
+    if not asyncio.run(_examine(load())):
+        sys.exit(1)
 
 
 @db_app.command("migrate")
@@ -111,6 +119,14 @@ def choose_model(
 ) -> None:
     """Choose the model that draws, while the bot isn't running. While it is, use /admin models default."""
     typer.echo(f"{asyncio.run(_choose_model(load(), model))} draws from now on.")
+
+
+async def _examine(settings: Settings) -> bool:
+    well = True
+    async for finding in examine(settings):
+        typer.echo(f"{'ok' if finding.well else 'NO':3}{finding.subject:10}{finding.text}")
+        well = well and finding.well
+    return well
 
 
 async def _migrate(settings: Settings) -> None:

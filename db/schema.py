@@ -12,6 +12,7 @@ from importlib.resources import files
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection
 
@@ -42,6 +43,11 @@ def _run(connection: Connection, revision: str, step: Callable[[Config, str], No
         if dangling:
             tables = ", ".join(sorted({str(row[0]) for row in dangling}))
             raise MigrationBroken(f"{len(dangling)} rows of {tables} refer to nothing. {MigrationBroken.__doc__}")
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the schema is the one that this version works with."""
+    return _revision(connection) == ScriptDirectory.from_config(_config(connection)).get_current_head()
 
 
 def _revision(connection: Connection) -> str | None:

@@ -94,6 +94,11 @@ class Database:
         finally:
             await engine.dispose()
 
+    async def is_current(self) -> bool:
+        """Whether `migrate` would have nothing to do. Only reads."""
+        async with self._reading.connect() as connection:
+            return await connection.run_sync(schema.is_current)
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that sees one snapshot and can't write. What it loaded stays readable afterwards."""

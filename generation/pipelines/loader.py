@@ -28,7 +28,7 @@ from generation.recipe import Task
 log = logging.getLogger(__name__)
 
 TINY = "tiny"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 MOST_STEPS = 100
 """For checkpoints that say nothing. No scheduler here gains anything visible beyond."""
 WEIGHTS_SHARE = 0.6
