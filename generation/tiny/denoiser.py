@@ -58,7 +58,7 @@ class DenoiserStage:
         with torch.autocast(latents.device.type, dtype=torch.bfloat16):
             guess = self._unet(noisy.to(memory_format=torch.channels_last), time, encoder_hidden_states=states).sample
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-        return self.learner.update((guess.float() - velocity).square().mean(), done, decay_from=0.45)
+        return self.learner.update((guess.float() - velocity).square().mean(), done, decay_from=0.7)
 
     def _times(self, count: int) -> Tensor:
         """One timestep from each of `count` slices of equal weight: a quieter gradient than independent ones.

@@ -131,7 +131,7 @@ def _moved_in(name: str) -> str:
 
 
 def new_denoiser(*, hears_whole_prompt: bool = True) -> UNet2DConditionModel:
-    """Untrained: latents (n, 4, 16, 16) and MiniLM's token states (n, tokens, 384), 20.6 M parameters.
+    """Untrained: latents (n, 4, 16, 16) and MiniLM's token states (n, tokens, 384), 20.3 M parameters.
 
     One that `hears_whole_prompt` also adds the prompt's states, pooled, to the time embedding: what to draw then
     reaches every layer, not the cross-attentions alone.
