@@ -17,7 +17,7 @@ from discord.http import Route
 
 from bot.commands import register
 from bot.components.buttons import BUTTONS
-from bot.components.custom_id import decode
+from bot.components.custom_id import is_ours
 from bot.config import Settings
 from bot.delivery.deletion import delete_reacted
 from bot.errors import NotServed, StaleComponent, answer
@@ -119,7 +119,7 @@ class Limner(discord.Client):
         custom_id = str(interaction.data.get("custom_id", "")) if interaction.data else ""
         is_modal = interaction.type is discord.InteractionType.modal_submit
         is_component = interaction.type is discord.InteractionType.component
-        if is_modal or (is_component and not _is_ours(custom_id)):
+        if is_modal or (is_component and not is_ours(custom_id)):
             await answer(interaction, StaleComponent())
 
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
@@ -135,11 +135,3 @@ class Limner(discord.Client):
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
         await super().close()
-
-
-def _is_ours(custom_id: str) -> bool:
-    try:
-        decode(custom_id)
-    except ValueError:
-        return False
-    return True

@@ -37,15 +37,19 @@ async def defer_privately(interaction: discord.Interaction[Any]) -> None:
 
 
 async def reply(
-    interaction: discord.Interaction[Any], content: str | None = None, *, embed: discord.Embed | None = None
+    interaction: discord.Interaction[Any],
+    content: str | None = None,
+    *,
+    embed: discord.Embed | None = None,
+    view: discord.ui.View | None = None,
 ) -> None:
     """Answer privately, whether or not the interaction was deferred meanwhile."""
     if interaction.response.is_done():
-        await interaction.edit_original_response(content=content, embed=embed)
-    elif embed is not None:
-        await interaction.response.send_message(content, embed=embed, ephemeral=True)
+        await interaction.edit_original_response(content=content, embed=embed, view=view)
     else:
-        await interaction.response.send_message(content, ephemeral=True)
+        shown: dict[str, Any] = {"embed": embed, "view": view}
+        given = {name: value for name, value in shown.items() if value is not None}
+        await interaction.response.send_message(content, ephemeral=True, **given)
 
 
 async def _defer_late(interaction: discord.Interaction[Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
+from bot.components.views import account_view
 from bot.delivery.render import escape
 from bot.replies import in_time, reply
 from bot.service.rows import Job
@@ -27,7 +28,7 @@ async def info(interaction: discord.Interaction[Limner]) -> None:
     embed.add_field(name="Running jobs", value=job_lines(account.running), inline=False)
     embed.add_field(name="Queued jobs", value=job_lines(account.queued), inline=False)
     embed.add_field(name="Images so far", value=str(account.lifetime_images), inline=False)
-    await reply(interaction, embed=embed)
+    await reply(interaction, embed=embed, view=account_view(newer=None, older=0))
 
 
 def job_lines(jobs: list[Job]) -> str:

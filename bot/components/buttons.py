@@ -1,12 +1,13 @@
 """What each button does. One class per action; the whole state is in the custom_id, so buttons outlive restarts.
 
 discord.py only logs what a dynamic item raises, and the member sees "interaction failed": every press goes through
-`JobButton.callback`, which sends all exceptions to the error table. A new button is one class here, its name in BUTTONS
+`OurButton.callback`, which sends all exceptions to the error table. A new button is one class here, its name in BUTTONS
 and a line in `views.py`.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,29 +15,42 @@ import discord
 from discord.ui import Button, DynamicItem, Item, View
 
 from bot.access import require_served
-from bot.components.custom_id import ButtonId, decode, template
+from bot.components.custom_id import (
+    STATEMENT_FILE,
+    STATEMENT_TEMPLATE,
+    ButtonId,
+    decode,
+    decode_statement,
+    template,
+)
+from bot.components.views import account_view
 from bot.delivery.cancellation import cancel_job
+from bot.delivery.statement import statement_embed
 from bot.errors import answer
 from bot.intake import accept, order_from
+from bot.replies import defer_privately
 from bot.service.actions import JobAction
 
 if TYPE_CHECKING:
     from bot.client import Limner
 
 
-class JobButton(DynamicItem[Button[View]], template=r"(?!)"):
-    """What all buttons of a job share. Its own template matches nothing."""
+class OurButton(DynamicItem[Button[View]], template=r"(?!)"):
+    """What all buttons share. Its own template matches nothing."""
 
-    def __init__(self, item: Button[View], button_id: ButtonId) -> None:
+    def __init__(self, item: Button[View], custom_id: str) -> None:
         super().__init__(item)
-        self.button_id = button_id
+        self.read(custom_id)
 
     @classmethod
     async def from_custom_id(
         cls, interaction: discord.Interaction[Any], item: Item[Any], match: re.Match[str], /
     ) -> Self:
         assert isinstance(item, Button)
-        return cls(item, decode(match.string))
+        return cls(item, match.string)
+
+    def read(self, custom_id: str) -> None:
+        """Take the state out of a custom_id that matches the template."""
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         try:
@@ -47,6 +61,15 @@ class JobButton(DynamicItem[Button[View]], template=r"(?!)"):
 
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
         raise NotImplementedError
+
+
+class JobButton(OurButton, template=r"(?!)"):
+    """A button of a job."""
+
+    button_id: ButtonId
+
+    def read(self, custom_id: str) -> None:
+        self.button_id = decode(custom_id)
 
     async def order(self, interaction: discord.Interaction[Limner], action: JobAction) -> None:
         """Order a job whose parent is the button's job."""
@@ -82,4 +105,27 @@ class CancelJob(JobButton, template=template("cancel")):
         await cancel_job(interaction, self.button_id.job_id)
 
 
-BUTTONS: tuple[type[JobButton], ...] = (Upscale, Variation, Reroll, CancelJob)
+class Statement(OurButton, template=STATEMENT_TEMPLATE):
+    """A page of the member's own transfers, in place of what the private message showed."""
+
+    page: int
+
+    def read(self, custom_id: str) -> None:
+        self.page = decode_statement(custom_id)
+
+    async def press(self, interaction: discord.Interaction[Limner]) -> None:
+        page = await interaction.client.studio.statement(interaction.user.id, self.page)
+        view = account_view(newer=self.page - 1 if self.page else None, older=self.page + 1 if page.more else None)
+        await interaction.response.edit_message(embed=statement_embed(page), view=view)
+
+
+class StatementFile(OurButton, template=STATEMENT_FILE):
+    """All of the member's own transfers as CSV, privately."""
+
+    async def press(self, interaction: discord.Interaction[Limner]) -> None:
+        await defer_privately(interaction)
+        csv = await interaction.client.studio.statement_csv(interaction.user.id)
+        await interaction.edit_original_response(attachments=[discord.File(io.BytesIO(csv), "statement.csv")])
+
+
+BUTTONS: tuple[type[OurButton], ...] = (Upscale, Variation, Reroll, CancelJob, Statement, StatementFile)

@@ -1,4 +1,5 @@
-"""What a button carries: `job:<action>:<job id>:<index>`. Pure text; knows neither discord.py nor what the actions do.
+"""What a button carries: `job:<action>:<job id>:<index>`, or `account:...` under what a member asks about himself. Pure
+text; knows neither discord.py nor what the actions do.
 
 Discord allows 100 characters and gives the text back on every press, also after a restart. Members' clients send it,
 so a press is never trusted to be one of our buttons before `decode` has read it.
@@ -17,6 +18,10 @@ MAX_INDEX: Final = 4
 
 _JOB_ID: Final = r"[1-9][0-9]{0,19}-(?:0|[1-9][0-9]{0,2})"
 TEMPLATE: Final = rf"job:(?P<action>{'|'.join(ACTIONS)}):(?P<job_id>{_JOB_ID}):(?P<index>[0-{MAX_INDEX}])"
+
+MAX_PAGE: Final = 999
+STATEMENT_TEMPLATE: Final = r"account:statement:(?:0|[1-9][0-9]{0,2})"
+STATEMENT_FILE: Final = "account:csv"
 
 
 def template(action: str) -> str:
@@ -54,3 +59,28 @@ def decode(custom_id: str) -> ButtonId:
     if match is None:
         raise ValueError(f"{custom_id[:100]!r} is none of our buttons")
     return ButtonId(match["action"], match["job_id"], int(match["index"]))
+
+
+def encode_statement(page: int) -> str:
+    """The custom_id of a button that shows a page of the statement, from 0. Raises ValueError beyond MAX_PAGE."""
+    if not 0 <= page <= MAX_PAGE:
+        raise ValueError(f"there are pages 0 to {MAX_PAGE}, not {page}")
+    return f"account:statement:{page}"
+
+
+def decode_statement(custom_id: str) -> int:
+    """Inverse of `encode_statement`. Raises ValueError for everything that it doesn't make."""
+    if re.fullmatch(STATEMENT_TEMPLATE, custom_id) is None:
+        raise ValueError(f"{custom_id[:100]!r} is no button of a statement")
+    return int(custom_id.rpartition(":")[2])
+
+
+def is_ours(custom_id: str) -> bool:
+    """Whether some button of ours carries this."""
+    patterns = (TEMPLATE, STATEMENT_TEMPLATE, STATEMENT_FILE)
+    if not any(re.fullmatch(pattern, custom_id) for pattern in patterns):
+        return False
+    try:
+        return not custom_id.startswith("job:") or bool(decode(custom_id))
+    except ValueError:
+        return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import discord
 from discord.ui import Button, View
 
-from bot.components.custom_id import ButtonId, decode, encode
+from bot.components.custom_id import MAX_PAGE, STATEMENT_FILE, ButtonId, decode, encode, encode_statement
 
 
 def waiting_view(job_id: str) -> View:
@@ -28,6 +28,17 @@ def grid_view(job_id: str, count: int) -> View:
 def image_view(job_id: str) -> View:
     """Under a single picture."""
     return _view([_button("variation", job_id, 1, label="Vary (Strong)", emoji="🪄")])
+
+
+def account_view(*, newer: int | None, older: int | None) -> View:
+    """Under a member's info and statement. newer, older: pages of the statement, None for none."""
+    pages = (("Newer", newer), ("Statement" if newer is None and older == 0 else "Older", older))
+    turns: list[Button[View]] = [
+        Button(label=label, custom_id=encode_statement(page))
+        for label, page in pages
+        if page is not None and page <= MAX_PAGE
+    ]
+    return _view([*turns, Button(label="CSV", custom_id=STATEMENT_FILE)])
 
 
 def identifies(message: discord.Message, job_id: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import estimates, settlement, views
+from bot.service import estimates, settlement, statement, views
 from bot.service.actions import JobAction
 from bot.service.admission import accepted_before, admit
 from bot.service.errors import AlreadyActive, InvalidParameter, JobNotFound, NotCancellable, NotYourJob
@@ -23,6 +23,7 @@ from bot.service.limits import MAX_ACTIVE_PER_MEMBER, MAX_RUNNING_PER_MEMBER
 from bot.service.orders import AccountView, CancelOutcome, Order, QueueView, Ticket
 from bot.service.outcome import develop
 from bot.service.planning import Plan, Planner
+from bot.service.statement import StatementPage
 from bot.service.storage import Storage
 from db import jobs, ledger
 from db.models import Image, Job, JobState, Member
@@ -238,6 +239,16 @@ class Studio:
         async with self._database.write() as session:
             await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
             return await views.account(session, member_id)
+
+    async def statement(self, member_id: int, page: int) -> StatementPage:
+        """A page of the member's transfers, newest first."""
+        async with self._database.read() as session:
+            return await statement.page(session, member_id, page)
+
+    async def statement_csv(self, member_id: int) -> bytes:
+        """All of the member's transfers as CSV."""
+        async with self._database.read() as session:
+            return await statement.as_csv(session, member_id)
 
     async def grant(self, member_id: int, amount: int, *, by: int, id: str) -> int:
         """Give credits; `id` makes a retry harmless. Returns what the member has now. Raises InvalidParameter."""

@@ -136,6 +136,18 @@ async def test_deleting_ones_own_result_removes_message_and_buttons(bot, ada, be
     await ada.until(lambda messages: all(m["id"] != single["id"] for m in messages))
 
 
+async def test_member_reads_the_own_statement_and_takes_it_home(bot, ada, carl) -> None:
+    await ada.command("admin credits grant", member=carl.user, amount=5)
+    (info,) = (await carl.command("info"))["messages"]
+    await carl.press(info, "Statement")
+    (shown,) = [message for message in await carl.messages() if message["id"] == info["id"]]
+    assert shown["embeds"][0]["title"] == "Your statement"
+    assert "granted by an admin" in shown["embeds"][0]["description"]
+    (answer,) = (await carl.press(shown, "CSV"))["messages"]
+    assert answer["attachments"][0]["filename"] == "statement.csv"
+    assert answer["ephemeral_to"] == carl.user
+
+
 async def test_admin_grants_shows_and_lists(bot, ada, carl) -> None:
     before = await carl.credits()
     granted = await ada.command("admin credits grant", member=carl.user, amount=25)

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.components.custom_id import ACTIONS, TEMPLATE, ButtonId, decode, encode
+from bot.components.custom_id import (
+    ACTIONS,
+    MAX_PAGE,
+    STATEMENT_FILE,
+    TEMPLATE,
+    ButtonId,
+    decode,
+    decode_statement,
+    encode,
+    encode_statement,
+    is_ours,
+)
 
 JOB_ID = "1234567890123456789-0"
 
@@ -89,3 +100,39 @@ def test_button_that_makes_no_sense_cant_be_made(parts: tuple[str, str, int]) ->
 def test_decode_raises_nothing_but_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="none of our buttons"):
         decode(text)
+
+
+@given(st.integers(0, MAX_PAGE))
+def test_pages_of_a_statement_come_back(page: int) -> None:
+    assert decode_statement(encode_statement(page)) == page
+    assert is_ours(encode_statement(page))
+
+
+@pytest.mark.parametrize("page", [-1, MAX_PAGE + 1])
+def test_pages_have_an_end(page: int) -> None:
+    with pytest.raises(ValueError, match="pages"):
+        encode_statement(page)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "account:",
+        "account:statement:",
+        "account:statement:-1",
+        "account:statement:01",
+        "account:statement:1000",
+        "account:statement:١",
+        "account:csv:1",
+        "job:upscale:12-1:0",
+        f"job:cancel:{JOB_ID}:4",
+    ],
+)
+def test_what_only_looks_like_ours_is_not(text: str) -> None:
+    assert not is_ours(text)
+
+
+def test_every_kind_of_button_is_ours() -> None:
+    assert is_ours(encode(ButtonId("upscale", JOB_ID, 2)))
+    assert is_ours(STATEMENT_FILE)

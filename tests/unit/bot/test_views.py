@@ -9,7 +9,7 @@ import pytest
 from discord.ui import View
 
 from bot.components.buttons import BUTTONS
-from bot.components.views import grid_view, image_view, waiting_view
+from bot.components.views import account_view, grid_view, image_view, waiting_view
 
 
 def components(view: View) -> list[list[dict[str, Any]]]:
@@ -24,7 +24,14 @@ async def test_grid_has_the_agreed_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: grid_view("12-1", 4), lambda: image_view("12-1"), lambda: waiting_view("12-1")]
+    "build",
+    [
+        lambda: grid_view("12-1", 4),
+        lambda: image_view("12-1"),
+        lambda: waiting_view("12-1"),
+        lambda: account_view(newer=None, older=0),
+        lambda: account_view(newer=1, older=3),
+    ],
 )
 async def test_every_button_is_answered_by_exactly_one_class(build: Any) -> None:
     for row in components(build()):
@@ -37,3 +44,17 @@ async def test_every_button_is_answered_by_exactly_one_class(build: Any) -> None
 async def test_views_are_sent_stopped_so_that_discord_py_forgets_them() -> None:
     assert waiting_view("12-1").is_finished()
     assert grid_view("12-1", 4).is_finished()
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "labels"),
+    [
+        (None, 0, ["Statement", "CSV"]),
+        (None, 1, ["Older", "CSV"]),
+        (0, 2, ["Newer", "Older", "CSV"]),
+        (998, 1000, ["Newer", "CSV"]),
+    ],
+)
+async def test_statement_turns_to_the_pages_there_are(newer: int | None, older: int, labels: list[str]) -> None:
+    (row,) = components(account_view(newer=newer, older=older))
+    assert [button["label"] for button in row] == labels

@@ -1,0 +1,102 @@
+"""A member's account, transfer by transfer, as its owner reads it. Only reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db import ledger
+from db.models import Transfer, TransferCode, TransferKind
+
+PAGE_LINES = 10
+CHUNK = 500
+MAX_CSV_LINES = 50_000
+"""About 6 MB; Discord takes ten."""
+
+_MEANINGS = {
+    TransferCode.JOB: "job",
+    TransferCode.GRANT: "granted by an admin",
+    TransferCode.REFUND: "refund",
+    TransferCode.WELCOME: "welcome",
+    TransferCode.ADJUSTMENT: "correction",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """One transfer. `change` is what it did to the credits that its owner has, reserved ones included."""
+
+    at: datetime
+    id: str
+    change: int
+    amount: int
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatementPage:
+    """`number` is from 0, newest first; `more` says whether older lines follow."""
+
+    number: int
+    lines: tuple[StatementLine, ...]
+    more: bool
+    available: int
+
+
+async def page(session: AsyncSession, member_id: int, number: int) -> StatementPage:
+    """One page. A page beyond the end is empty."""
+    account_id = ledger.member_account(member_id)
+    start = number * PAGE_LINES
+    transfers = await ledger.statement(session, account_id, limit=start + PAGE_LINES + 1)
+    shown = transfers[start : start + PAGE_LINES]
+    available = (await ledger.balance(session, account_id)).available
+    lines = tuple(_line(transfer, account_id) for transfer in shown)
+    return StatementPage(number, lines, more=len(transfers) > start + PAGE_LINES, available=available)
+
+
+async def as_csv(session: AsyncSession, member_id: int) -> bytes:
+    """Every line, newest first, as UTF-8 CSV with a header."""
+    account_id = ledger.member_account(member_id)
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["time", "transfer", "change", "amount", "meaning"])
+    async for transfer in _all(session, account_id):
+        line = _line(transfer, account_id)
+        writer.writerow([line.at.isoformat(), line.id, line.change, line.amount, line.meaning])
+    return out.getvalue().encode()
+
+
+async def _all(session: AsyncSession, account_id: str) -> AsyncIterator[Transfer]:
+    last: Transfer | None = None
+    for _ in range(MAX_CSV_LINES // CHUNK):
+        chunk = await ledger.statement(session, account_id, limit=CHUNK, before=last)
+        for transfer in chunk:
+            yield transfer
+        if len(chunk) < CHUNK:
+            return
+        last = chunk[-1]
+
+
+def _line(transfer: Transfer, account_id: str) -> StatementLine:
+    moved = transfer.kind in (TransferKind.SINGLE, TransferKind.POST)
+    sign = 1 if transfer.credit_account_id == account_id else -1
+    meaning = _MEANINGS[transfer.code]
+    if transfer.code is TransferCode.JOB:
+        job_id = transfer.id.rpartition("/")[0]
+        done = {
+            TransferKind.PENDING: f"{transfer.amount} reserved",
+            TransferKind.VOID: f"{transfer.amount} released",
+        }.get(transfer.kind, "paid")
+        meaning = f"{done} for job {job_id}"
+    return StatementLine(
+        at=transfer.created_at,
+        id=transfer.id,
+        change=sign * transfer.amount if moved else 0,
+        amount=transfer.amount,
+        meaning=meaning,
+    )
