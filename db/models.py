@@ -122,6 +122,16 @@ class Member(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class Preference(Base):
+    """What a member has chosen for all later jobs; no row means the defaults."""
+
+    __tablename__ = "preferences"
+    __table_args__ = (CheckConstraint("lane IN ('turbo', 'fast', 'relax')", name="lane"),)
+
+    member_id: Mapped[int] = mapped_column(ForeignKey("members.id"), primary_key=True, autoincrement=False)
+    lane: Mapped[str] = mapped_column(String(16))
+
+
 class Account(Base):
     """Four counters that only grow, except that resolving a pending transfer lowers the pending ones.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import TextIOWrapper
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool
@@ -33,6 +34,8 @@ from db.errors import DatabaseInUse, UnsupportedDatabase
 
 BUSY_TIMEOUT_S = 10.0
 """How long a connection waits for another process's write (a backup, a command-line tool) before it gives up."""
+
+WAL_ATTEMPTS = 20
 
 _WRITES = "limner_writes"
 
@@ -149,7 +152,7 @@ def _engine(url: URL, *, foreign_keys: bool = True, poolclass: type[Pool] | None
 
     def set_up(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_wal(cursor)
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
         cursor.close()
@@ -158,6 +161,22 @@ def _engine(url: URL, *, foreign_keys: bool = True, poolclass: type[Pool] | None
     event.listen(engine.sync_engine, "invalidate", _roll_back)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def _use_wal(cursor: DBAPICursor) -> None:
+    """The first to open a new file changes its journal, and that alone fails at once, without waiting for a writer.
+
+    Hence a wait of our own: a transaction that does nothing, begun when the writer is done.
+    """
+    for _ in range(WAL_ATTEMPTS):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("ROLLBACK")
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _roll_back(connection: DBAPIConnection, _: ConnectionPoolEntry, reason: BaseException | None) -> None:

@@ -10,6 +10,7 @@ from bot.commands.account import info
 from bot.commands.admin import Admin
 from bot.commands.imagine import imagine
 from bot.commands.inpaint import inpaint
+from bot.commands.lanes import fast, relax, turbo
 from bot.commands.menu import cancel_job
 from bot.commands.vary import vary
 
@@ -23,5 +24,8 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     tree.add_command(vary)
     tree.add_command(inpaint)
     tree.add_command(info)
+    tree.add_command(fast)
+    tree.add_command(relax)
+    tree.add_command(turbo)
     tree.add_command(cancel_job)
     tree.add_command(Admin())

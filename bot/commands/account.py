@@ -25,6 +25,7 @@ async def info(interaction: discord.Interaction[Limner]) -> None:
     embed = discord.Embed(title="Your info", colour=BLURPLE)
     reserved = f" ({account.pending} more reserved for jobs under way)" if account.pending else ""
     embed.add_field(name="Credits", value=f"{account.available}{reserved}", inline=False)
+    embed.add_field(name="Lane", value=account.lane.value, inline=False)
     embed.add_field(name="Running jobs", value=job_lines(account.running), inline=False)
     embed.add_field(name="Queued jobs", value=job_lines(account.queued), inline=False)
     embed.add_field(name="Images so far", value=str(account.lifetime_images), inline=False)

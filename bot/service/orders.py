@@ -8,6 +8,7 @@ from typing import Literal
 from bot.prompt.parser import ImaginePrompt
 from bot.service.actions import BUTTON_ACTIONS, JobAction
 from db.models import Job
+from generation.recipe import Lane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +74,17 @@ class CancelOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountView:
-    """What /info shows. Credits: `available` may be spent, `pending` are reserved for the active jobs."""
+    """What /info shows. Credits: `available` may be spent, `pending` are reserved for the active jobs.
+
+    `lane` is the one that jobs take which don't name one.
+    """
 
     available: int
     pending: int
     running: list[Job]
     queued: list[Job]
     lifetime_images: int
+    lane: Lane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

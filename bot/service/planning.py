@@ -23,7 +23,7 @@ from bot.service.errors import InvalidImage, InvalidParameter, JobNotFound, Mode
 from bot.service.limits import MAX_DECODING, SEEDS_PER_GRID
 from bot.service.orders import Order
 from bot.service.storage import Storage
-from db import catalogue, jobs
+from db import catalogue, jobs, preferences
 from db.models import Image, Job, JobState, Model
 from db.session import Database
 from generation.errors import InvalidRecipe
@@ -76,6 +76,7 @@ class Planner:
     async def _command(self, order: Order, prompt: ImaginePrompt) -> Plan:
         async with self._database.read() as session:
             model = await catalogue.default(session)
+            preferred = await preferences.lane(session, order.member_id)
         if model is None:
             raise ModelUnavailable("No model is chosen yet. Ask an admin to choose one with `/admin models default`.")
         prompt = await self._with_known_loras(prompt)
@@ -90,7 +91,7 @@ class Planner:
             recipe = draw(prompt, model, seed, size)
         return Plan(
             echo=prompt.echo,
-            lane=recipes.lane_of(prompt),
+            lane=recipes.lane_of(prompt, preferred),
             recipes=tuple(self._repeats(prompt, recipe)),
             model=model,
             files=files,

@@ -101,9 +101,9 @@ def placed(recipe: Recipe, job_id: str) -> Recipe:
     return dataclasses.replace(recipe, image=image, mask=mask)
 
 
-def lane_of(prompt: ImaginePrompt) -> Lane:
-    """The lane that the flags ask for; fast when they say nothing."""
-    return Lane(prompt.flags.lane) if prompt.flags.lane is not None else Lane.FAST
+def lane_of(prompt: ImaginePrompt, preferred: str | None = None) -> Lane:
+    """The lane that the flags ask for, else the preferred one, else fast."""
+    return Lane(prompt.flags.lane or preferred or Lane.FAST)
 
 
 def _typed(task: Task, prompt: ImaginePrompt, model: Model, seed: int, size: tuple[int, int], **files: Any) -> Recipe:

@@ -25,11 +25,11 @@ from bot.service.outcome import develop
 from bot.service.planning import Plan, Planner
 from bot.service.statement import StatementPage
 from bot.service.storage import Storage
-from db import jobs, ledger
+from db import jobs, ledger, preferences
 from db.models import Image, Job, JobState, Member
 from db.session import Database
 from generation.events import Finished
-from generation.recipe import MAX_SEED
+from generation.recipe import MAX_SEED, Lane
 
 __all__ = ["AccountView", "CancelOutcome", "Order", "QueueView", "Studio", "Ticket"]
 
@@ -249,6 +249,12 @@ class Studio:
         """All of the member's transfers as CSV."""
         async with self._database.read() as session:
             return await statement.as_csv(session, member_id)
+
+    async def prefer_lane(self, member_id: int, lane: Lane) -> None:
+        """Later jobs of the member take this lane unless their flags say otherwise."""
+        async with self._database.write() as session:
+            await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
+            await preferences.set_lane(session, member_id, lane.value)
 
     async def grant(self, member_id: int, amount: int, *, by: int, id: str) -> int:
         """Give credits; `id` makes a retry harmless. Returns what the member has now. Raises InvalidParameter."""

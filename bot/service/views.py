@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service.orders import AccountView, QueueView
-from db import jobs, ledger
+from db import jobs, ledger, preferences
 from db.models import Image, Job, JobState
 from generation.recipe import Lane
 
@@ -14,7 +14,7 @@ _LANE_ORDER = {lane.value: place for place, lane in enumerate((Lane.TURBO, Lane.
 
 
 async def account(session: AsyncSession, member_id: int) -> AccountView:
-    """Credits, active jobs and the number of pictures that were ever drawn for the member."""
+    """Credits, lane, active jobs and the number of pictures that were ever drawn for the member."""
     balance = await ledger.balance(session, ledger.member_account(member_id))
     everybody = await queue(session)
     drawn = (
@@ -29,6 +29,7 @@ async def account(session: AsyncSession, member_id: int) -> AccountView:
         running=[job for job in everybody.running if job.member_id == member_id],
         queued=[job for job in everybody.queued if job.member_id == member_id],
         lifetime_images=(await session.execute(drawn)).scalar_one(),
+        lane=Lane(await preferences.lane(session, member_id) or Lane.FAST),
     )
 
 

@@ -148,6 +148,16 @@ async def test_member_reads_the_own_statement_and_takes_it_home(bot, ada, carl) 
     assert answer["ephemeral_to"] == carl.user
 
 
+async def test_preferred_lane_shows_in_the_result_and_the_info(bot, carl) -> None:
+    before = await carl.credits()
+    answer = await carl.command("relax")
+    assert "**relaxed**" in answer["messages"][0]["content"]
+    await carl.command("imagine", prompt="a relaxed pear")
+    await carl.result("(relaxed)", text="relaxed pear")
+    assert await carl.credits() == before
+    assert "**fast**" in (await carl.command("fast"))["messages"][0]["content"]
+
+
 async def test_admin_grants_shows_and_lists(bot, ada, carl) -> None:
     before = await carl.credits()
     granted = await ada.command("admin credits grant", member=carl.user, amount=25)

@@ -19,7 +19,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event, text
 
-from db import ledger, schema
+from db import jobs, ledger, schema
 from db.errors import DatabaseTooNew, MigrationBroken
 from db.models import Base
 from db.session import Database
@@ -126,6 +126,39 @@ async def test_down_and_up_again(empty: Database) -> None:
     assert tables(empty.path) == before
 
 
+REVISIONS = sorted(path.name.partition("_")[0] for path in (REPOSITORY / "migrations" / "versions").glob("[0-9]*.py"))
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_rows_of_every_earlier_version_come_along(empty: Database, revision: str) -> None:
+    """Members, credits and a job written by SQL, as that version's own code would have."""
+    empty.path.parent.mkdir()
+    run(empty, lambda connection: schema.upgrade(connection, revision))
+    with sqlite3.connect(empty.path) as connection:
+        connection.executescript(
+            """
+            INSERT INTO members VALUES (1001, '2026-01-01 00:00:00');
+            INSERT INTO accounts VALUES ('member:1001', 0, 0, 0, 100);
+            UPDATE accounts SET debits_posted = 100 WHERE id = 'grants';
+            INSERT INTO transfers (id, debit_account_id, credit_account_id, amount, kind, code, created_at)
+            VALUES ('welcome:1001', 'grants', 'member:1001', 100, 'single', 'welcome', '2026-01-01 00:00:00');
+            INSERT INTO jobs (id, interaction_id, guild_id, channel_id, member_id, action, prompt, lane, price, state,
+                              attempts, created_at)
+            VALUES ('5-1', 5, 1, 11, 1001, 'imagine', 'a fox', 'relax', 0, 'queued', 0, '2026-01-01 00:00:00');
+            """
+        )
+    connection.close()
+
+    await empty.migrate()
+
+    async with empty.read() as session:
+        (await ledger.check_books(session)).raise_for_problems()
+        assert (await ledger.balance(session, "member:1001")).available == 100
+        job = await jobs.get(session, "5-1")
+        assert job is not None
+        assert (job.prompt, job.lane) == ("a fox", "relax")
+
+
 async def test_migrated_database_has_its_system_accounts(empty: Database) -> None:
     await empty.migrate()
     async with empty.read() as session:
@@ -229,10 +262,11 @@ def test_migrations_are_found_from_anywhere_and_write_the_next(tmp_path: Path) -
 
     shutil.copy(REPOSITORY / "alembic.ini", packages)
     shutil.copytree(tmp_path / "data", packages / "data")
-    arguments = ["-m", "alembic", "revision", "--autogenerate", "--rev-id", "0002", "-m", "add plans"]
+    arguments = ["-m", "alembic", "revision", "--autogenerate", "--rev-id", "9999", "-m", "add plans"]
     written = python(arguments, packages=packages, cwd=packages)
     assert written.returncode == 0, written.stderr
-    revision = (packages / "migrations" / "versions" / "0002_add_plans.py").read_text()
-    compile(revision, "0002_add_plans.py", "exec")
-    assert 'down_revision = "0001"' in revision.replace("'", '"')
+    revision = (packages / "migrations" / "versions" / "9999_add_plans.py").read_text()
+    compile(revision, "9999_add_plans.py", "exec")
+    latest = max(path.name for path in (REPOSITORY / "migrations" / "versions").glob("[0-9]*.py")).partition("_")[0]
+    assert f'down_revision = "{latest}"' in revision.replace("'", '"')
     assert revision.count("    pass\n") == 2

@@ -23,7 +23,8 @@ from bot.service.limits import RESERVATION_TTL
 from bot.service.orders import Order, Ticket
 from db.models import JobState
 from db.session import Database
-from tests.integration.workshop import ADA, BEA, Workshop, open_workshop, png, recipe_of, retried, seed_of
+from generation.recipe import Lane
+from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop, png, recipe_of, retried, seed_of
 
 
 @pytest.fixture
@@ -134,6 +135,22 @@ async def test_lane_changes_the_price(shop: Workshop, flag: str, price: int) -> 
     job = await shop.finished(shop.order(f"a fox {flag}"))
     assert (job.price, job.charged, job.lane) == (price, price, flag[2:])
     assert await shop.available() == 100 - price
+
+
+async def test_preferred_lane_counts_until_a_flag_says_otherwise(shop: Workshop) -> None:
+    await shop.studio.prefer_lane(ADA, Lane.RELAX)
+    await shop.studio.prefer_lane(BEA, Lane.TURBO)
+    await shop.studio.prefer_lane(ADA, Lane.RELAX)  # choosing again is no error
+
+    relaxed, hurried, other = [
+        await shop.imagine("a fox"),
+        await shop.imagine("a fox --turbo"),
+        await shop.imagine("a fox", member=BEA),
+    ]
+
+    assert [(job.lane, job.price) for job in (relaxed, hurried, other)] == [("relax", 0), ("turbo", 8), ("turbo", 8)]
+    assert (await shop.studio.account(ADA)).lane is Lane.RELAX
+    assert (await shop.studio.account(CARL)).lane is Lane.FAST
 
 
 async def test_order_without_a_model_is_refused(database: Database, tmp_path: Path) -> None:

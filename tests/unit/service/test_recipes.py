@@ -122,9 +122,19 @@ def test_repeats_of_a_seed_share_no_picture_and_wrap_around() -> None:
     assert recipes.repeated(grid, 1, 4).seed == 0
 
 
-@pytest.mark.parametrize(("flags", "lane"), [("", Lane.FAST), ("--relax", Lane.RELAX), ("--turbo", Lane.TURBO)])
-def test_lane_comes_from_the_flags_and_is_fast_without(flags: str, lane: Lane) -> None:
-    assert recipes.lane_of(parse(f"a fox {flags}")) is lane
+@pytest.mark.parametrize(
+    ("flags", "preferred", "lane"),
+    [
+        ("", None, Lane.FAST),
+        ("--relax", None, Lane.RELAX),
+        ("", "turbo", Lane.TURBO),
+        ("--fast", "relax", Lane.FAST),
+    ],
+)
+def test_lane_comes_from_the_flags_else_from_the_member_else_is_fast(
+    flags: str, preferred: str | None, lane: Lane
+) -> None:
+    assert recipes.lane_of(parse(f"a fox {flags}"), preferred) is lane
 
 
 @given(width=st.integers(1, 4), height=st.integers(1, 4), native=st.sampled_from([64, 512, 768, 1024]))

@@ -1,0 +1,41 @@
+"""/fast, /relax, /turbo: the lane of a member's later jobs. The answers are private."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+
+from bot.replies import in_time, reply
+from generation.recipe import Lane
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+ANSWERS = {
+    Lane.FAST: "Your jobs are **fast** from now on: the ordinary speed at the ordinary price.",
+    Lane.RELAX: "Your jobs are **relaxed** from now on: free, and drawn when nobody else waits.",
+    Lane.TURBO: "Your jobs are **turbo** from now on: before everybody else's, at twice the price.",
+}
+
+
+@app_commands.command(name="fast", description="Draw at the ordinary speed and price from now on")
+async def fast(interaction: discord.Interaction[Limner]) -> None:
+    await _prefer(interaction, Lane.FAST)
+
+
+@app_commands.command(name="relax", description="Draw for free from now on, when nobody else waits")
+async def relax(interaction: discord.Interaction[Limner]) -> None:
+    await _prefer(interaction, Lane.RELAX)
+
+
+@app_commands.command(name="turbo", description="Draw before everybody else from now on, at twice the price")
+async def turbo(interaction: discord.Interaction[Limner]) -> None:
+    await _prefer(interaction, Lane.TURBO)
+
+
+async def _prefer(interaction: discord.Interaction[Limner], lane: Lane) -> None:
+    await in_time(interaction, interaction.client.studio.prefer_lane(interaction.user.id, lane))
+    flags = " or ".join(f"`--{other}`" for other in Lane if other is not lane)
+    await reply(interaction, f"{ANSWERS[lane]} {flags} in a prompt still counts for that job.")
