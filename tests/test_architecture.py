@@ -26,7 +26,8 @@ TORCH_FREE = (
     "generation.images.grid",
 )
 # Where the parts are put together: the only places besides the service that see rows and pixels at once.
-COMPOSITION_ROOT = ("bot/__main__.py", "bot/cli.py", "bot/client.py")
+# The doctor looks at the parts that the others put together.
+COMPOSITION_ROOT = ("bot/__main__.py", "bot/cli.py", "bot/client.py", "bot/doctor.py")
 
 MAX_FILE_LINES = 400
 # Tables of cases are long without being hard to read.
