@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -122,6 +123,7 @@ def choose_model(
 
 
 async def _examine(settings: Settings) -> bool:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # as in open_backend
     well = True
     async for finding in examine(settings):
         typer.echo(f"{'ok' if finding.well else 'NO':3}{finding.subject:10}{finding.text}")
