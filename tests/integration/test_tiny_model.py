@@ -196,7 +196,7 @@ def test_lora_is_loaded_and_taken_off_again(folder: Path, tmp_path: Path) -> Non
     """A LoRA file as trainers write them, through diffusers' own loader."""
     trained = load_pipeline(folder)
     torch.manual_seed(0)
-    trained.unet.add_adapter(LoraConfig(r=4, lora_alpha=64, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+    trained.unet.add_adapter(LoraConfig(r=4, lora_alpha=256, init_lora_weights=False, target_modules=["to_q", "to_v"]))
     layers = get_peft_model_state_dict(trained.unet)
     StableDiffusionPipeline.save_lora_weights(tmp_path, unet_lora_layers=layers)
 
