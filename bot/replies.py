@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 # Of the 3 s; the rest is for the way there and back.
 ANSWER_WITHIN_S = 1.5
 
+BLURPLE = 0x5865F2  # Discord's own colour, for embeds that only inform
+
 T = TypeVar("T")
 
 

@@ -9,14 +9,13 @@ from discord import app_commands
 
 from bot.components.views import account_view
 from bot.delivery.render import escape
-from bot.replies import in_time, reply
+from bot.replies import BLURPLE, in_time, reply
 from bot.service.rows import Job
 
 if TYPE_CHECKING:
     from bot.client import Limner
 
 MAX_LISTED = 6
-BLURPLE = 0x5865F2
 
 
 @app_commands.command(name="info", description="Your credits, your queue and your running jobs")

@@ -8,9 +8,9 @@ import discord
 from discord import app_commands
 
 from bot.access import is_admin
-from bot.commands.account import BLURPLE, job_lines
+from bot.commands.account import job_lines
 from bot.errors import RED, NotAdmin
-from bot.replies import defer_privately, in_time, reply
+from bot.replies import BLURPLE, defer_privately, in_time, reply
 
 if TYPE_CHECKING:
     from bot.client import Limner

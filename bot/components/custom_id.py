@@ -77,10 +77,5 @@ def decode_statement(custom_id: str) -> int:
 
 def is_ours(custom_id: str) -> bool:
     """Whether some button of ours carries this."""
-    patterns = (TEMPLATE, STATEMENT_TEMPLATE, STATEMENT_FILE)
-    if not any(re.fullmatch(pattern, custom_id) for pattern in patterns):
-        return False
-    try:
-        return not custom_id.startswith("job:") or bool(decode(custom_id))
-    except ValueError:
-        return False
+    patterns = (*map(template, ACTIONS), STATEMENT_TEMPLATE, STATEMENT_FILE)
+    return any(re.fullmatch(pattern, custom_id) for pattern in patterns)

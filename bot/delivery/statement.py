@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import discord
 
+from bot.replies import BLURPLE
 from bot.service.statement import StatementLine, StatementPage
-
-BLURPLE = 0x5865F2
 
 
 def statement_embed(page: StatementPage) -> discord.Embed:

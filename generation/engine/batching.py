@@ -141,10 +141,10 @@ def _compilable(
     calls: Sequence[ForwardCall], merged: dict[str, Any]
 ) -> tuple[Hashable, dict[str, Any], dict[str, int]]:
     """What a `CompiledForward` takes: the kind of call, the arguments, and where these have their rows."""
-    family, masks = _family(calls), _family(calls).masks()
+    family = _family(calls)
     dims: dict[str, int] = {}
     for name, value in merged.items():
-        kind = Rows() if name in masks else family.arguments.get(name)
+        kind = family.kind(name)
         if isinstance(kind, Rows):
             dims[name] = kind.dim
         elif kind is not None and (not isinstance(kind, Positions) or getattr(value, "ndim", 0) == 3):

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from generation.engine.exactness import alike, difference
+
 log = logging.getLogger(__name__)
 
 WORTH_COMPILING = 30
@@ -22,8 +24,6 @@ WORTH_COMPILING = 30
 
 MOST_KINDS = 4
 """Per model. Each keeps kernels and guards, and checking guards takes time at every call."""
-
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # relative to the eager output's norm
 
 _compiler = threading.Lock()  # whether unseen shapes may be compiled is a state of the whole process
 
@@ -83,14 +83,13 @@ class CompiledForward:
 
     def _check(self, sample: dict[str, Any], rows: Mapping[str, int]) -> None:
         """Compiles where that is not done yet. Raises RuntimeError when the answers differ."""
-        wanted = _first_tensor(self._forward(**_copied(sample)))
+        wanted = self._forward(**_copied(sample))
         for name, dim in rows.items():
             for leaf in tree_leaves(sample.get(name)):
                 if isinstance(leaf, torch.Tensor) and leaf.shape[dim] > 1:
                     torch._dynamo.maybe_mark_dynamic(leaf, dim)
-        got = _first_tensor(self._compiled(**_copied(sample)))
-        error = float((got - wanted).float().norm() / wanted.float().norm())
-        if not error <= TOLERANCE.get(wanted.dtype, 0.0):  # written so that NaN fails
+        error = difference(wanted, self._compiled(**_copied(sample)))
+        if not alike(wanted, error):
             raise RuntimeError(f"compiled and eager answers differ by {error:.1e}")
 
 
@@ -108,7 +107,3 @@ def _doubled(sample: dict[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:
 def _copied(sample: dict[str, Any]) -> dict[str, Any]:
     """Fresh containers around the same tensors: models pop from what they are given."""
     return tree_map_only(torch.Tensor, lambda tensor: tensor, sample)
-
-
-def _first_tensor(output: Any) -> torch.Tensor:
-    return next(leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor))

@@ -23,9 +23,7 @@ def conditional_half(call: ForwardCall) -> ForwardCall | None:
     family = call.denoiser.family
     if family is None or call.signature is None or call.rows % 2 or isinstance(family.arguments[family.counted], Items):
         return None
-    masks = family.masks()
-    kinds = {name: Rows() if name in masks else family.arguments.get(name) for name in call.named}
-    half = {name: _second_half(kinds[name], value, call.rows) for name, value in call.named.items()}
+    half = {name: _second_half(family.kind(name), value, call.rows) for name, value in call.named.items()}
     made = ForwardCall(call.denoiser, (), half)
     made.mix, made.answers_twice = call.mix, True
     return made

@@ -73,6 +73,10 @@ class Family:
     counted: str
     arguments: Mapping[str, Kind]
 
+    def kind(self, name: str) -> Kind | None:
+        """What the argument is; a mask has rows like what it hides. None: it belongs to the batch as a whole."""
+        return ROWS if name in self.masks() else self.arguments.get(name)
+
     def masks(self) -> frozenset[str]:
         """The arguments that belong to padded texts and are joined with those."""
         return frozenset(kind.mask for kind in self.arguments.values() if isinstance(kind, Padded))

@@ -9,20 +9,17 @@ two random calls finds that before a member's picture does.
 from __future__ import annotations
 
 import logging
-import math
-from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from generation.engine import probes
 from generation.engine.batching import Denoiser, ForwardCall, run_merged
+from generation.engine.exactness import alike, difference
 from generation.engine.families import FAMILIES
 from generation.engine.knee import Knee, best_of, measure
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # relative to the solo output's norm
 CHECKED_SIDE = 16
 
 
@@ -42,23 +39,14 @@ def merges_exactly(module: torch.nn.Module) -> bool:
             if not calls[0].fits(calls[1:]):
                 return False
             pairs = [(call(), merged) for call, merged in zip(calls, run_merged(calls), strict=True)]
-            worst = max(_difference(alone, merged) for alone, merged in pairs)
+            worst = max(difference(alone, merged) for alone, merged in pairs)
         except Exception as error:  # an unusual variant of a class must not keep its checkpoint from loading
             log.warning("%s can't be probed and will run unmerged: %s", name, error)
             return False
-    dtype = next(leaf.dtype for leaf in tree_leaves(pairs[0][0]) if leaf is not None)
-    if not worst <= TOLERANCE.get(dtype, 0.0):  # written so that NaN fails
+    if not alike(pairs[0][0], worst):
         log.warning("%s differs by %.1e between merged and alone and will run unmerged", name, worst)
         return False
     return True
-
-
-def _difference(alone: Any, merged: Any) -> float:
-    """The norm of the difference of two trees of tensors relative to the first's."""
-    pairs = [(a, b) for a, b in zip(tree_leaves(alone), tree_leaves(merged), strict=True) if a is not None]
-    apart = math.hypot(*(float((a - b).float().norm()) for a, b in pairs))
-    size = math.hypot(*(float(a.float().norm()) for a, _ in pairs))
-    return apart / size if size else math.nan
 
 
 def measure_knee(module: torch.nn.Module, side: int) -> Knee:
