@@ -34,6 +34,11 @@ def is_admin(interaction: discord.Interaction[Limner]) -> bool:
     return interaction.permissions.manage_guild or has_role
 
 
+def role_ids(user: discord.User | discord.Member) -> frozenset[int]:
+    """The roles that the interaction shows, @everyone included; none of somebody who isn't in the guild."""
+    return frozenset(role.id for role in user.roles) if isinstance(user, discord.Member) else frozenset()
+
+
 def require_served(interaction: discord.Interaction[Limner]) -> None:
     """Raises NotServed in guilds that the settings leave out."""
     if not interaction.client.settings.serves(interaction.guild_id):

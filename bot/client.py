@@ -18,6 +18,7 @@ from discord.http import Route
 from bot.commands import register
 from bot.components.buttons import BUTTONS
 from bot.components.custom_id import is_ours
+from bot.components.offers import OFFER_BUTTONS
 from bot.config import Settings
 from bot.delivery.deletion import delete_reacted
 from bot.errors import NotServed, StaleComponent, answer
@@ -84,7 +85,7 @@ class Limner(discord.Client):
 
     async def setup_hook(self) -> None:
         """Runs after login and before the gateway connects, so that no press arrives before its button is known."""
-        self.add_dynamic_items(*BUTTONS)
+        self.add_dynamic_items(*BUTTONS, *OFFER_BUTTONS)
         commands = await self.tree.sync()
         log.info("%d commands registered", len(commands))
         self._work = asyncio.create_task(self._recover_and_run(), name="dispatcher")

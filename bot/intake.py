@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 import aiohttp
 import discord
 
-from bot.access import require_permissions
-from bot.components.views import waiting_view
+from bot.access import require_permissions, role_ids
+from bot.components.views import offer_view, waiting_view
 from bot.delivery.channel import job_text
+from bot.delivery.offer_text import offer_embed
 from bot.delivery.render import waiting
 from bot.errors import NotPosted, NotServed
 from bot.prompt.parser import ImaginePrompt
-from bot.replies import in_time
+from bot.replies import in_time, reply
 from bot.service.actions import JobAction
-from bot.service.errors import InvalidImage
+from bot.service.errors import ConfirmationNeeded, InvalidImage
 from bot.service.limits import MAX_INPUT_BYTES
 from bot.service.studio import Order, Ticket
 
@@ -57,6 +58,7 @@ def order_from(
         index=index,
         image=image,
         mask=mask,
+        role_ids=role_ids(interaction.user),
     )
 
 
@@ -70,14 +72,19 @@ async def download(attachment: discord.Attachment, what: str) -> bytes:
         raise InvalidImage(f"The {what} could not be downloaded from Discord. Send it again.") from error
 
 
-async def accept(interaction: discord.Interaction[Limner], order: Order) -> None:
-    """Submit the order and post the waiting messages.
+async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool:
+    """Submit the order and post the waiting messages; False when the member is asked to confirm the price first.
 
-    Raises what `Studio.submit` raises, with nothing charged, and NotPosted when a waiting message may not be up.
+    Raises what else `Studio.submit` raises, with nothing charged, and NotPosted when a waiting message may not be up.
     """
     studio, dispatcher = interaction.client.studio, interaction.client.dispatcher
     doubtful = 0
-    for ticket in await in_time(interaction, studio.submit(order)):
+    try:
+        tickets = await in_time(interaction, studio.submit(order))
+    except ConfirmationNeeded as needed:
+        await reply(interaction, embed=offer_embed(needed), view=offer_view(needed.offer_id))
+        return False
+    for ticket in tickets:
         try:
             await studio.set_message(ticket.job.id, await _post_waiting(interaction, ticket))
         except Exception as error:
@@ -89,6 +96,7 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> None
     if doubtful:
         raise NotPosted
     await _close_deferral(interaction)
+    return True
 
 
 async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:
@@ -96,7 +104,7 @@ async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket
 
     The answer to the interaction serves the first job; the rest, and all after a deferral, are ordinary messages.
     """
-    text = waiting(job_text(ticket.job), place=ticket.place, eta_s=ticket.eta_s)
+    text = waiting(job_text(ticket.job), place=ticket.place, eta_s=ticket.eta_s, available=ticket.available)
     view = waiting_view(ticket.job.id)
     if not interaction.response.is_done():
         response = await interaction.response.send_message(text, view=view)

@@ -56,7 +56,8 @@ async def claim(
 ) -> Job | None:
     """QUEUED -> RUNNING for the job whose turn it is; None when nobody's is. Counts the attempt.
 
-    With `action` only jobs of that kind are looked at.
+    With `action` only jobs of that kind are looked at, and only `max_running_per_member` counts; otherwise it counts
+    for jobs that carry no `max_running` of their own.
 
     Lanes go turbo, fast, relax; within a lane the member with the fewest running jobs is next, then the oldest job. A
     job without a waiting message is not ready: its member could not be told of it.
@@ -68,9 +69,10 @@ async def claim(
         .correlate(Job)
         .scalar_subquery()
     )
+    most = func.coalesce(Job.max_running, max_running_per_member) if action is None else max_running_per_member
     ready = (
         select(Job.id)
-        .where(Job.state == JobState.QUEUED, Job.message_id.is_not(None), running < max_running_per_member)
+        .where(Job.state == JobState.QUEUED, Job.message_id.is_not(None), running < most)
         .where(Job.action == action if action is not None else true())
         .order_by(case(_LANES, value=Job.lane), running, Job.created_at, Job.id)
         .limit(1)
@@ -188,6 +190,21 @@ async def counts(session: AsyncSession, member_id: int | None = None) -> JobCoun
         active = active.where(Job.member_id == member_id)
     by_state = {state: int(count) for state, count in await session.execute(active)}
     return JobCounts(running=by_state.get(JobState.RUNNING, 0), queued=by_state.get(JobState.QUEUED, 0))
+
+
+async def queued_in(session: AsyncSession, guild_id: int, channel_id: int | None = None) -> int:
+    """How many jobs wait in the guild, or in one of its channels."""
+    there = select(func.count()).where(Job.state == JobState.QUEUED, Job.guild_id == guild_id)
+    if channel_id is not None:
+        there = there.where(Job.channel_id == channel_id)
+    return (await session.execute(there)).scalar_one()
+
+
+async def drawn_since(session: AsyncSession, member_id: int, since: datetime) -> Sequence[Job]:
+    """The member's jobs from that time on that draw something and neither failed nor were cancelled."""
+    mine = Job.member_id == member_id, Job.created_at >= since, Job.action != _UPSCALE
+    drawing = Job.state.in_((*ACTIVE, JobState.SUCCEEDED))
+    return await _jobs(session, select(Job).where(*mine, drawing))
 
 
 async def queued_ahead(session: AsyncSession, job_id: str) -> Sequence[Job]:

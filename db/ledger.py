@@ -48,18 +48,23 @@ __all__ = [
     "BooksReport",
     "balance",
     "check_books",
+    "debited",
     "ensure_account",
     "expired",
+    "find",
     "grant",
+    "guild_account",
     "member_account",
     "post",
     "refund",
     "reserve",
     "statement",
+    "take_back",
     "void",
 ]
 
 MEMBER_ACCOUNT = "member:{id}"
+GUILD_ACCOUNT = "guild:{id}"
 
 MAX_AMOUNT = 1_000_000_000
 """Credits in one transfer. Nine billion of them fit a 64-bit counter; SQLite would turn a larger sum into a float."""
@@ -79,6 +84,11 @@ class Balance:
 def member_account(user_id: int) -> str:
     """The id of a Discord user's account."""
     return MEMBER_ACCOUNT.format(id=user_id)
+
+
+def guild_account(guild_id: int) -> str:
+    """The id of a Discord guild's pool."""
+    return GUILD_ACCOUNT.format(id=guild_id)
 
 
 async def ensure_account(session: AsyncSession, account_id: str) -> None:
@@ -177,6 +187,20 @@ async def grant(
     return await _move(session, Transfer(id=id, **wanted, created_at=now))
 
 
+async def take_back(session: AsyncSession, *, id: str, account_id: str, amount: int, now: datetime) -> Transfer:
+    """Move credits of an account back to where they came from: what a plan gave and nobody used. Never reserved ones.
+
+    Raises InvalidAmount, AccountsMustDiffer, TransferExistsWithDifferent, AccountNotFound, InsufficientBalance.
+    """
+    _check_amount(amount)
+    _check_accounts(account_id, GRANTS)
+    wanted = _content(TransferKind.SINGLE, account_id, GRANTS, amount, TransferCode.ADJUSTMENT)
+    if existing := await _retried(session, id, wanted):
+        return existing
+    await _require_accounts(session, account_id, GRANTS)
+    return await _move(session, Transfer(id=id, **wanted, created_at=now))
+
+
 async def refund(
     session: AsyncSession, *, id: str, corrects_id: str, now: datetime, amount: int | None = None
 ) -> Transfer:
@@ -220,6 +244,16 @@ async def balance(session: AsyncSession, account_id: str) -> Balance:
     row = (await session.execute(counters.where(Account.id == account_id))).one_or_none()
     posted, pending = (0, 0) if row is None else row
     return Balance(available=posted - pending, pending=pending, posted=posted)
+
+
+async def debited(session: AsyncSession, account_id: str) -> int:
+    """All that the account ever paid; 0 when there is no such account. It never falls."""
+    return await session.scalar(select(Account.debits_posted).where(Account.id == account_id)) or 0
+
+
+async def find(session: AsyncSession, id: str) -> Transfer | None:
+    """The transfer, or None."""
+    return await session.get(Transfer, id)
 
 
 async def statement(

@@ -135,8 +135,8 @@ class Preference(Base):
 class Account(Base):
     """Four counters that only grow, except that resolving a pending transfer lowers the pending ones.
 
-    `member:<user id>` is what a member has; `grants` is where credits come from, `revenue` where they go. Only those
-    two may go below zero.
+    `member:<user id>` is what a member has, `guild:<guild id>` the pool that a guild's admins fill; `grants` is where
+    credits come from, `revenue` where they go. Only those two may go below zero.
     """
 
     __tablename__ = "accounts"
@@ -230,6 +230,10 @@ class Job(Base):
     recipe: Mapped[str | None] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(String(16))
     price: Mapped[int] = mapped_column(BigInteger)
+    # The account that the price is taken from; none, as in rows of before, is the member's own.
+    payer_id: Mapped[str | None] = mapped_column(String(64))
+    # How many jobs of its member may run when it starts, as their plan had it; none is the usual number.
+    max_running: Mapped[int | None]
     state: Mapped[JobState] = mapped_column(_enum(JobState), default=JobState.QUEUED)
     # How often it was claimed.
     attempts: Mapped[int] = mapped_column(default=0)

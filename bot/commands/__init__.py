@@ -8,10 +8,13 @@ from discord import app_commands
 
 from bot.commands.account import info
 from bot.commands.admin import Admin
+from bot.commands.guild_rules import Pool, QueueLimits, confirm
 from bot.commands.imagine import imagine
 from bot.commands.inpaint import inpaint
+from bot.commands.job_details import job
 from bot.commands.lanes import fast, relax, turbo
 from bot.commands.menu import cancel_job
+from bot.commands.plans import Plans
 from bot.commands.vary import vary
 
 if TYPE_CHECKING:
@@ -28,4 +31,9 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     tree.add_command(relax)
     tree.add_command(turbo)
     tree.add_command(cancel_job)
-    tree.add_command(Admin())
+    admin = Admin()
+    for group in (Plans(), Pool(), QueueLimits()):
+        admin.add_command(group)
+    for command in (confirm, job):
+        admin.add_command(command)
+    tree.add_command(admin)

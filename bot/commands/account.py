@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
+from bot.access import role_ids
 from bot.components.views import account_view
+from bot.delivery.plan_text import plan_summary
 from bot.delivery.render import escape
 from bot.replies import BLURPLE, in_time, reply
 from bot.service.rows import Job
@@ -20,10 +22,14 @@ MAX_LISTED = 6
 
 @app_commands.command(name="info", description="Your credits, your queue and your running jobs")
 async def info(interaction: discord.Interaction[Limner]) -> None:
-    account = await in_time(interaction, interaction.client.studio.account(interaction.user.id))
+    user, roles = interaction.user.id, role_ids(interaction.user)
+    looking = interaction.client.studio.account(user, guild_id=interaction.guild_id, role_ids=roles)
+    account = await in_time(interaction, looking)
     embed = discord.Embed(title="Your info", colour=BLURPLE)
     reserved = f" ({account.pending} more reserved for jobs under way)" if account.pending else ""
     embed.add_field(name="Credits", value=f"{account.available}{reserved}", inline=False)
+    if account.plan is not None:
+        embed.add_field(name="Plan", value=plan_summary(account.plan, account.refill_at), inline=False)
     embed.add_field(name="Lane", value=account.lane.value, inline=False)
     embed.add_field(name="Running jobs", value=job_lines(account.running), inline=False)
     embed.add_field(name="Queued jobs", value=job_lines(account.queued), inline=False)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.access import is_admin
+from bot.access import is_admin, role_ids
 from bot.commands.account import job_lines
 from bot.errors import RED, NotAdmin
 from bot.replies import BLURPLE, defer_privately, in_time, reply
+from bot.service.studio import AccountView
 
 if TYPE_CHECKING:
     from bot.client import Limner
@@ -49,11 +50,16 @@ class Credits(AdminGroup, name="credits", description="Grant and look up credits
     @app_commands.command(name="show", description="Show a member's credits")
     @app_commands.describe(member="Whose credits")
     async def show(self, interaction: discord.Interaction[Limner], member: discord.Member) -> None:
-        account = await in_time(interaction, interaction.client.studio.account(member.id))
+        account = await in_time(interaction, _account(interaction, member))
         embed = discord.Embed(title="Credits", description=member.mention, colour=BLURPLE)
         embed.add_field(name="Available", value=str(account.available))
         embed.add_field(name="Reserved", value=str(account.pending))
         await reply(interaction, embed=embed)
+
+
+async def _account(interaction: discord.Interaction[Limner], member: discord.Member) -> AccountView:
+    roles = role_ids(member)
+    return await interaction.client.studio.account(member.id, guild_id=interaction.guild_id, role_ids=roles)
 
 
 class Models(AdminGroup, name="models", description="The models that draw"):

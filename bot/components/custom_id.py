@@ -1,5 +1,5 @@
-"""What a button carries: `job:<action>:<job id>:<index>`, or `account:...` under what a member asks about himself. Pure
-text; knows neither discord.py nor what the actions do.
+"""What a button carries: `job:<action>:<job id>:<index>`, `account:...` under what a member asks about himself, or
+`offer:<answer>:<interaction id>`. Pure text; knows neither discord.py nor what the actions do.
 
 Discord allows 100 characters and gives the text back on every press, also after a restart. Members' clients send it,
 so a press is never trusted to be one of our buttons before `decode` has read it.
@@ -22,6 +22,10 @@ TEMPLATE: Final = rf"job:(?P<action>{'|'.join(ACTIONS)}):(?P<job_id>{_JOB_ID}):(
 MAX_PAGE: Final = 999
 STATEMENT_TEMPLATE: Final = r"account:statement:(?:0|[1-9][0-9]{0,2})"
 STATEMENT_FILE: Final = "account:csv"
+
+ANSWERS: Final = ("confirm", "cancel")
+_SNOWFLAKE: Final = r"[1-9][0-9]{0,19}"
+OFFER_TEMPLATE: Final = rf"offer:(?P<answer>{'|'.join(ANSWERS)}):(?P<offer_id>{_SNOWFLAKE})"
 
 
 def template(action: str) -> str:
@@ -75,7 +79,27 @@ def decode_statement(custom_id: str) -> int:
     return int(custom_id.rpartition(":")[2])
 
 
+def offer_template(answer: str) -> str:
+    """The pattern of the custom_ids of one answer."""
+    return f"offer:{answer}:{_SNOWFLAKE}"
+
+
+def encode_offer(answer: str, offer_id: int) -> str:
+    """The custom_id of a button that answers an offer. Raises ValueError for another answer or no id."""
+    custom_id = f"offer:{answer}:{offer_id}"
+    decode_offer(custom_id)
+    return custom_id
+
+
+def decode_offer(custom_id: str) -> int:
+    """The offer's id. Raises ValueError for everything that `encode_offer` doesn't make."""
+    match = re.fullmatch(OFFER_TEMPLATE, custom_id)
+    if match is None:
+        raise ValueError(f"{custom_id[:100]!r} answers no offer")
+    return int(match["offer_id"])
+
+
 def is_ours(custom_id: str) -> bool:
     """Whether some button of ours carries this."""
-    patterns = (*map(template, ACTIONS), STATEMENT_TEMPLATE, STATEMENT_FILE)
+    patterns = (*map(template, ACTIONS), STATEMENT_TEMPLATE, STATEMENT_FILE, OFFER_TEMPLATE)
     return any(re.fullmatch(pattern, custom_id) for pattern in patterns)

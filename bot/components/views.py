@@ -9,7 +9,15 @@ from __future__ import annotations
 import discord
 from discord.ui import Button, View
 
-from bot.components.custom_id import MAX_PAGE, STATEMENT_FILE, ButtonId, decode, encode, encode_statement
+from bot.components.custom_id import (
+    MAX_PAGE,
+    STATEMENT_FILE,
+    ButtonId,
+    decode,
+    encode,
+    encode_offer,
+    encode_statement,
+)
 
 
 def waiting_view(job_id: str) -> View:
@@ -39,6 +47,14 @@ def account_view(*, newer: int | None, older: int | None) -> View:
         if page is not None and page <= MAX_PAGE
     ]
     return _view([*turns, Button(label="CSV", custom_id=STATEMENT_FILE)])
+
+
+def offer_view(offer_id: int) -> View:
+    """Under the private message that names a price."""
+    confirm: Button[View] = Button(
+        label="Confirm", style=discord.ButtonStyle.success, custom_id=encode_offer("confirm", offer_id)
+    )
+    return _view([confirm, Button(label="Cancel", custom_id=encode_offer("cancel", offer_id))])
 
 
 def identifies(message: discord.Message, job_id: str) -> bool:

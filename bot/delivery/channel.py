@@ -22,6 +22,7 @@ from bot.delivery.progress import ProgressEdits, RateLimited
 from bot.delivery.render import JobText, cancelled, failed, in_progress, result
 from bot.service.actions import JobAction
 from bot.service.errors import Undeliverable
+from bot.service.payers import is_pool
 from bot.service.rows import Image, Job, JobState
 from bot.service.storage import Storage
 from bot.service.studio import Studio
@@ -52,6 +53,7 @@ def job_text(job: Job) -> JobText:
         index=job.parent_index,
         price=job.price,
         seed=_seed(job),
+        from_pool=is_pool(job),
     )
 
 
@@ -86,8 +88,7 @@ class ChannelDelivery:
     async def deliver(self, job: Job, images: Sequence[Image]) -> int:
         """Post the result once, take the waiting message away, return the result's message id. Raises Undeliverable."""
         await self._stop_progress(job)
-        account = await self._studio.account(job.member_id)
-        text = result(job_text(job), available=account.available, charged=job.charged or 0)
+        text = result(job_text(job), available=await self._studio.left(job), charged=job.charged or 0)
         try:
             file = await asyncio.to_thread(self._file, job, images)
         except ValueError as error:

@@ -50,7 +50,10 @@ SUFFIXES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobText:
-    """What a job's messages show. `prompt` is the raw echo, `index` the picture of the parent job, counted from 1."""
+    """What a job's messages show. `prompt` is the raw echo, `index` the picture of the parent job, counted from 1.
+
+    `from_pool`: the server pays, not the member.
+    """
 
     prompt: str
     member_id: int
@@ -59,14 +62,15 @@ class JobText:
     index: int | None = None
     price: int
     seed: int | None = None
+    from_pool: bool = False
 
 
-def waiting(job: JobText, *, place: int | None, eta_s: float | None) -> str:
-    """Accepted, not begun. `place` 1 is next; unknown parts are left out."""
+def waiting(job: JobText, *, place: int | None, eta_s: float | None, available: int | None = None) -> str:
+    """Accepted, not begun. `place` 1 is next, `available` what is left besides; unknown parts are left out."""
     details = [] if place is None else [f"place {place}"]
     if eta_s is not None and math.isfinite(eta_s):
         details.append(f"about {_duration(eta_s)}")
-    return _message(job, "(Waiting to start)", [*details, _credits(job.price)])
+    return _message(job, "(Waiting to start)", [*details, _credits(job.price), *_left(job, available)])
 
 
 def in_progress(job: JobText, *, percent: int) -> str:
@@ -77,11 +81,9 @@ def in_progress(job: JobText, *, percent: int) -> str:
 
 
 def result(job: JobText, *, available: int | None, charged: int) -> str:
-    """Above the finished pictures. `available` is what the member has left, None when unknown."""
+    """Above the finished pictures. `available` is what is left to whoever pays, None when unknown."""
     details = [] if job.seed is None else [f"seed {job.seed}"]
-    details.append(_credits(charged))
-    if available is not None:
-        details.append(f"{available} left")
+    details += [_credits(charged), *_left(job, available)]
     state = "" if job.action is JobAction.UPSCALE else f"({LANE_WORDS[job.lane]})"
     return _message(job, state, details)
 
@@ -138,6 +140,12 @@ def _message(job: JobText, state: str, details: list[str], *, reason: str = "") 
     prompt = escape(job.prompt, max_units=MAX_UNITS - frame)
     # Four asterisks in a row would be shown as such: without a prompt there is nothing to set in bold.
     return f"**{prompt}** - {tail}" if prompt else tail
+
+
+def _left(job: JobText, available: int | None) -> list[str]:
+    if available is None:
+        return []
+    return [f"{available} left in the server's pool" if job.from_pool else f"{available} left"]
 
 
 def _credits(amount: int) -> str:

@@ -6,7 +6,10 @@ StudioError
 ├── InvalidParameter     a flag or value that the model or command can't honour
 ├── InvalidImage         an upload that isn't a usable picture or mask
 ├── InsufficientCredits  the balance doesn't cover the price
-├── QueueFull            too many jobs of this member, or in all
+├── ConfirmationNeeded   nothing is wrong: the member is to see the price first
+├── OfferAnswered        the offer was confirmed or cancelled before, or waited too long
+├── NotInPlan            the member's plan doesn't include it
+├── QueueFull            too many jobs of this member, in this place, or in all
 ├── NotYourJob           the job belongs to someone else
 ├── JobNotFound          no such job, or it was deleted
 ├── AlreadyActive        the same button's job is still waiting or running
@@ -40,17 +43,51 @@ class InvalidImage(StudioError):
 
 
 class InsufficientCredits(StudioError):
-    """`needed` and `available` are credits."""
+    """`needed` and `available` are credits, the latter of the pool when that pays; `advice` is the way on."""
 
     title = "Credits exhausted"
 
-    def __init__(self, *, needed: int, available: int) -> None:
-        super().__init__(
-            f"This costs {needed} credits and you have {available}. "
-            "Use `--relax`, which is free, ask for less, or ask an admin for credits."
-        )
+    def __init__(
+        self,
+        *,
+        needed: int,
+        available: int,
+        advice: str = "Use `--relax`, which is free, ask for less, or ask an admin for credits.",
+        from_pool: bool = False,
+    ) -> None:
+        whose = "the server's pool has" if from_pool else "you have"
+        super().__init__(f"This costs {needed} credits and {whose} {available}. {advice}")
         self.needed = needed
         self.available = available
+
+
+class ConfirmationNeeded(StudioError):
+    """The order costs `price` credits, more than the guild's admins want spent unasked, and `available` are there.
+
+    It is kept as an offer under `offer_id` until the member answers; nothing is reserved.
+    """
+
+    title = "Please confirm"
+
+    def __init__(self, *, offer_id: int, price: int, available: int, from_pool: bool) -> None:
+        super().__init__(f"This costs {price} credits. Confirm it, or cancel.")
+        self.offer_id = offer_id
+        self.price = price
+        self.available = available
+        self.from_pool = from_pool
+
+
+class OfferAnswered(StudioError):
+    title = "Already answered"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This was confirmed or cancelled before, or it waited too long. Nothing more is charged for it."
+        )
+
+
+class NotInPlan(StudioError):
+    title = "Not in your plan"
 
 
 class QueueFull(StudioError):

@@ -1,4 +1,9 @@
-"""Every limit of the service, each with its reason. Pure: numbers and the check of the queue's length."""
+"""Every limit of the service, each with its reason. Pure: numbers and the check of the queue's length.
+
+What one member may do is a plan's matter where an admin has made plans (terms.py reads them); without plans the numbers
+PER_MEMBER count. A plan says less or more than those, but never more than the ceilings OF_PLAN; `MAX_WAITING`, which is
+what this process bears, counts for everybody. A guild's own limits (`/admin limit`) only narrow further.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,17 @@ MAX_RUNNING_PER_MEMBER = 3  # what Midjourney's common plans allow: one member c
 MAX_WAITING_PER_MEMBER = 7  # with the running ones ten, Midjourney's queue and the largest `--repeat`
 MAX_ACTIVE_PER_MEMBER = MAX_RUNNING_PER_MEMBER + MAX_WAITING_PER_MEMBER
 MAX_WAITING = 100  # in all: at a few seconds each, a later job would wait longer than anyone stays
+
+MAX_RUNNING_OF_PLAN = 12  # what Midjourney's largest plan allows, and more than most engines draw at once
+MAX_WAITING_OF_PLAN = MAX_WAITING
+MAX_BATCH_OF_PLAN = 10  # what `--repeat` takes
+MAX_CREDITS_OF_PLAN = 1_000_000  # in one period; as much as an admin grants by hand
+MAX_DAILY_IMAGES = 100_000  # more than one device draws in a day, so it is a typing error
+MAX_RANK = 1000
+MAX_PLANS = 25  # what Discord shows in a list of choices and in an embed
+MAX_QUEUE_LIMITS = 25  # the same
+
+OFFER_TTL = dt.timedelta(hours=1)  # how long an order waits for its confirmation; the prompt is not kept any longer
 
 GRID_IMAGES = 4  # a 2x2 grid
 SEEDS_PER_GRID = GRID_IMAGES  # repeats step by this, so no two of their pictures share a seed
@@ -29,17 +45,19 @@ SAFETY_TICK_S = 60.0  # every change wakes the dispatcher; the tick only finds w
 ETA_SAMPLE = 30  # recent jobs whose device time is averaged: enough to be steady, few enough to follow a new model
 
 
-def check_queue(*, mine: int, waiting: int, new: int) -> None:
+def check_queue(
+    *, mine: int, waiting: int, new: int, allowed: int = MAX_ACTIVE_PER_MEMBER, plan: str | None = None
+) -> None:
     """Refuse `new` jobs of a member who has `mine` active ones while `waiting` jobs wait in all. Raises QueueFull.
 
     A member's running and waiting jobs count together: which of them run is the dispatcher's choice, made later.
+    `allowed` is what the member's `plan` says, if there is one.
     """
-    allowed = MAX_ACTIVE_PER_MEMBER
     if mine + new > allowed:
         asked = "this asks for one more" if new == 1 else f"this asks for {new} more"
         raise QueueFull(
-            f"Your job queue is full: {mine} of {allowed} jobs are waiting or running and {asked}. "
-            "Please wait for a job to finish first, then resubmit this one."
+            f"Your job queue is full: {mine} of {allowed} jobs{f' of the plan {plan}' if plan else ''} are waiting or "
+            f"running and {asked}. Please wait for a job to finish first, then resubmit this one."
         )
     if waiting + new > MAX_WAITING:
         raise QueueFull(

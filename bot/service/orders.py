@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from bot.prompt.parser import ImaginePrompt
 from bot.service.actions import BUTTON_ACTIONS, JobAction
 from db.models import Job
+from db.plan_tables import Plan
 from generation.recipe import Lane
 
 
@@ -16,7 +18,8 @@ class Order:
     """One interaction that asks for jobs.
 
     Commands bring a `prompt`, /vary and /inpaint the bytes of an `image`, /inpaint those of a `mask`. Buttons bring the
-    `parent_id` of the job that they hang under and, except 🔄, the 1-based `index` of its picture.
+    `parent_id` of the job that they hang under and, except 🔄, the 1-based `index` of its picture. `role_ids` are the
+    member's roles in the guild; `confirmed` is the price that the member has agreed to, None when not asked.
     Raises ValueError when these don't belong to the action: that is a mistake of the caller, not of the member.
     """
 
@@ -32,6 +35,8 @@ class Order:
     index: int = 0
     image: bytes | None = None
     mask: bytes | None = None
+    role_ids: frozenset[int] = frozenset()
+    confirmed: int | None = None
 
     def __post_init__(self) -> None:
         is_button = self.action in BUTTON_ACTIONS
@@ -55,7 +60,7 @@ class Ticket:
     """An accepted job and what its waiting message shows.
 
     `place` is 1 for the next job; `eta_s` is seconds until it is done, None while nothing was measured yet;
-    `available` is what is left to the member.
+    `available` is what is left to whoever pays.
     """
 
     job: Job
@@ -76,7 +81,8 @@ class CancelOutcome:
 class AccountView:
     """What /info shows. Credits: `available` may be spent, `pending` are reserved for the active jobs.
 
-    `lane` is the one that jobs take which don't name one.
+    `lane` is the one that jobs take which don't name one; `plan` the member's, `refill_at` when it gives credits again.
+    Both are None without a plan, or when nobody said where the member was seen.
     """
 
     available: int
@@ -85,6 +91,8 @@ class AccountView:
     queued: list[Job]
     lifetime_images: int
     lane: Lane
+    plan: Plan | None = None
+    refill_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""From an order to a plan: recipes, files, lane. Reads rows and decodes pictures, writes nothing.
+"""From an order to its outline: recipes, files, lane. Reads rows and decodes pictures, writes nothing.
 
 Everything slow happens here, before the transaction that accepts the order; what may have changed until then (the
 parent) is checked again there by `check_parent`.
@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.prompt.parser import ImaginePrompt
-from bot.service import pictures, recipes
+from bot.service import pictures, recipes, terms
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidImage, InvalidParameter, JobNotFound, ModelUnavailable, NotYourJob
 from bot.service.limits import MAX_DECODING, SEEDS_PER_GRID
@@ -33,7 +33,7 @@ MAX_REFUSAL_CHARS = 1000  # a folder may hold hundreds of LoRAs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Outline:
     """What an order comes to. One recipe per job; `files` are each job's inputs by name. No model means no engine."""
 
     echo: str
@@ -45,7 +45,7 @@ class Plan:
 
 
 class Planner:
-    """Plans orders; `new_seed` gives a seed where the member chose none."""
+    """Outlines orders; `new_seed` gives a seed where the member chose none."""
 
     def __init__(self, database: Database, storage: Storage, new_seed: Callable[[], int]) -> None:
         self._database = database
@@ -53,7 +53,7 @@ class Planner:
         self._new_seed = new_seed
         self._decoding = asyncio.Semaphore(MAX_DECODING)
 
-    async def plan(self, order: Order) -> Plan:
+    async def outline(self, order: Order) -> Outline:
         """Raises StudioError: the order can't be drawn as it is."""
         if order.prompt is not None:
             return await self._command(order, order.prompt)
@@ -66,17 +66,19 @@ class Planner:
             case JobAction.REROLL:
                 files = await asyncio.to_thread(self._inputs_again, parent, recipe)
                 again = recipes.reroll(recipe, self._new_seed())
-                return Plan(echo=parent.prompt, lane=lane, recipes=(again,), model=model, files=files)
+                return Outline(echo=parent.prompt, lane=lane, recipes=(again,), model=model, files=files)
             case JobAction.UPSCALE:
                 single = recipes.single(recipe, order.index)
-                return Plan(echo=parent.prompt, lane=lane, recipes=(single,), parent_index=order.index)
+                return Outline(echo=parent.prompt, lane=lane, recipes=(single,), parent_index=order.index)
             case _:
                 return await self._variation(parent, image, recipe, model)
 
-    async def _command(self, order: Order, prompt: ImaginePrompt) -> Plan:
+    async def _command(self, order: Order, prompt: ImaginePrompt) -> Outline:
         async with self._database.read() as session:
             model = await catalogue.default(session)
             preferred = await preferences.lane(session, order.member_id)
+            if preferred is None:
+                preferred = (await terms.of_order(session, order)).usual_lane
         if model is None:
             raise ModelUnavailable("No model is chosen yet. Ask an admin to choose one with `/admin models default`.")
         prompt = await self._with_known_loras(prompt)
@@ -89,7 +91,7 @@ class Planner:
                 files, size = await asyncio.to_thread(_uploads, order.image, order.mask, model.native_size)
             draw = recipes.vary if order.mask is None else recipes.inpaint
             recipe = draw(prompt, model, seed, size)
-        return Plan(
+        return Outline(
             echo=prompt.echo,
             lane=recipes.lane_of(prompt, preferred),
             recipes=tuple(self._repeats(prompt, recipe)),
@@ -118,12 +120,12 @@ class Planner:
         more = [recipes.reroll(recipe, self._new_seed()) for _ in range(prompt.flags.repeat - 1)]
         return [recipe, *more]
 
-    async def _variation(self, parent: Job, image: Image | None, recipe: Recipe, model: Model) -> Plan:
+    async def _variation(self, parent: Job, image: Image | None, recipe: Recipe, model: Model) -> Outline:
         if image is None:
             raise JobNotFound
         async with self._decoding:
             picture, size = await asyncio.to_thread(self._finished_picture, image, recipe, model)
-        return Plan(
+        return Outline(
             echo=parent.prompt,
             lane=Lane(parent.lane),
             recipes=(recipes.variation(recipe, model, self._new_seed(), size),),

@@ -1,7 +1,7 @@
 """How a job ends, state and money together. Each function works in one transaction that the studio opened.
 
 Transfer ids are derived from the job's, so that no path can pay or give back twice; money moves only when the job's own
-arrow won.
+arrow won. Only the reservation names the payer: whatever resolves or refunds it goes by the transfer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.service import payers
 from bot.service.limits import RESERVATION_TTL
 from bot.service.outcome import Outcome
 from bot.service.pricing import partial
@@ -41,7 +42,7 @@ async def reserve(session: AsyncSession, job: Job, *, now: datetime) -> None:
         await ledger.reserve(
             session,
             id=f"{job.id}{_RESERVE}",
-            debit_account_id=ledger.member_account(job.member_id),
+            debit_account_id=payers.account_of(job),
             amount=job.price,
             now=now,
             expires_at=now + RESERVATION_TTL,

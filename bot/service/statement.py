@@ -20,7 +20,7 @@ MAX_CSV_LINES = 50_000
 
 _MEANINGS = {
     TransferCode.JOB: "job",
-    TransferCode.GRANT: "granted by an admin",
+    TransferCode.GRANT: "granted by an admin",  # or by a plan, which the id tells
     TransferCode.REFUND: "refund",
     TransferCode.WELCOME: "welcome",
     TransferCode.ADJUSTMENT: "correction",
@@ -85,7 +85,7 @@ async def _all(session: AsyncSession, account_id: str) -> AsyncIterator[Transfer
 def _line(transfer: Transfer, account_id: str) -> StatementLine:
     moved = transfer.kind in (TransferKind.SINGLE, TransferKind.POST)
     sign = 1 if transfer.credit_account_id == account_id else -1
-    meaning = _MEANINGS[transfer.code]
+    meaning = _refill(transfer) or _MEANINGS[transfer.code]
     if transfer.code is TransferCode.JOB:
         job_id = transfer.id.rpartition("/")[0]
         done = {
@@ -100,3 +100,13 @@ def _line(transfer: Transfer, account_id: str) -> StatementLine:
         amount=transfer.amount,
         meaning=meaning,
     )
+
+
+def _refill(transfer: Transfer) -> str | None:
+    """What a plan gave or took back; None for other transfers."""
+    what, _, rest = transfer.id.partition(":")
+    words = {"refill": "of the plan {}, {}", "lapse": "unused of the plan {}, {}"}.get(what)
+    if words is None:
+        return None
+    _, plan, period = rest.split(":")
+    return words.format(plan, period)

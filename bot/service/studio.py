@@ -15,17 +15,26 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import estimates, settlement, statement, views
+from bot.service import confirmation, estimates, payers, refills, settlement, statement, views
 from bot.service.actions import JobAction
 from bot.service.admission import accepted_before, admit
-from bot.service.errors import AlreadyActive, InvalidParameter, JobNotFound, NotCancellable, NotYourJob
-from bot.service.limits import MAX_ACTIVE_PER_MEMBER, MAX_RUNNING_PER_MEMBER
+from bot.service.confirmation import Offers
+from bot.service.errors import (
+    AlreadyActive,
+    ConfirmationNeeded,
+    InvalidParameter,
+    JobNotFound,
+    NotCancellable,
+    NotYourJob,
+)
+from bot.service.limits import MAX_RUNNING_PER_MEMBER, MAX_WAITING
+from bot.service.office import Office
 from bot.service.orders import AccountView, CancelOutcome, Order, QueueView, Ticket
 from bot.service.outcome import develop
-from bot.service.planning import Plan, Planner
+from bot.service.planning import Outline, Planner
 from bot.service.statement import StatementPage
 from bot.service.storage import Storage
-from db import jobs, ledger, preferences
+from db import jobs, ledger, plans, preferences
 from db.models import Image, Job, JobState, Member
 from db.session import Database
 from generation.events import Finished
@@ -45,7 +54,10 @@ def random_seed() -> int:
 
 
 class Studio:
-    """One per process. `clock` tells the time (aware, UTC); `welcome_credits` go to every new member, once."""
+    """One per process. `clock` tells the time (aware, UTC); `welcome_credits` go to every new member, once.
+
+    `office` is where admins decide: plans, pools, limits. `offers` keeps the orders that wait for a confirmation.
+    """
 
     def __init__(
         self,
@@ -62,29 +74,35 @@ class Studio:
         self._welcome_credits = welcome_credits
         self._planner = Planner(database, storage, new_seed)
         self._since = clock()
+        self.office = Office(database, clock=clock, welcome_credits=welcome_credits)
+        self.offers = Offers(database, clock)
 
     # Orders
 
     async def submit(self, order: Order) -> tuple[Ticket, ...]:
         """Accept the order: one ticket per job, all or none. Submitting the same interaction again changes nothing.
 
-        Raises StudioError; then neither a row nor a credit nor a file was left behind.
+        Raises StudioError; then neither a row nor a credit nor a file was left behind, except, with ConfirmationNeeded,
+        an offer.
         """
         async with self._database.read() as reading:
             if before := await accepted_before(reading, order):
                 return await self._tickets(reading, order, before)
-        plan = await self._planner.plan(order)
-        staged = await asyncio.to_thread(self._stage, plan)
+        outline = await self._planner.outline(order)
+        staged = await asyncio.to_thread(self._stage, outline)
         try:
             async with self._database.write() as session:
                 accepted = await accepted_before(session, order)
                 if not accepted:
                     accepted = await admit(
-                        session, order, plan, now=self._clock(), welcome_credits=self._welcome_credits
+                        session, order, outline, now=self._clock(), welcome_credits=self._welcome_credits
                     )
                     for job, folder in zip(accepted, staged, strict=bool(staged)):
                         await asyncio.to_thread(self._storage.place, folder, job.id)
                 return await self._tickets(session, order, accepted)
+        except ConfirmationNeeded as needed:
+            await self.offers.keep(order, needed.price)
+            raise
         except BaseException:
             await self._drop_inputs(order, len(staged))
             raise
@@ -129,7 +147,7 @@ class Studio:
 
         An upscale takes nothing from the device, so it waits neither for it nor for its member's other jobs.
         """
-        limit = MAX_ACTIVE_PER_MEMBER if action is JobAction.UPSCALE else MAX_RUNNING_PER_MEMBER
+        limit = MAX_WAITING if action is JobAction.UPSCALE else MAX_RUNNING_PER_MEMBER
         async with self._database.write() as session:
             return await jobs.claim(session, now=self._clock(), max_running_per_member=limit, action=action)
 
@@ -198,6 +216,7 @@ class Studio:
         """Release reservations past their time; the ids of active jobs that held one and are FAILED now."""
         async with self._database.write() as session:
             failed = await settlement.expire(session, EXPIRED, now=self._clock())
+            await confirmation.forget_old(session, now=self._clock())
         for job_id in failed:
             await asyncio.to_thread(self._storage.delete_inputs, job_id)
         return failed
@@ -231,14 +250,30 @@ class Studio:
         await asyncio.to_thread(self._storage.delete, job_id)
         return job
 
-    async def account(self, member_id: int) -> AccountView:
-        """The member's credits and jobs. A new member is welcomed first, so that the credits are there to see."""
+    async def account(
+        self, member_id: int, *, guild_id: int | None = None, role_ids: frozenset[int] = frozenset()
+    ) -> AccountView:
+        """The member's credits and jobs. A new member is welcomed first, so that the credits are there to see.
+
+        With the guild and the member's roles there also the plan, after a refill that is due: without, it isn't known.
+        """
+        now = self._clock()
         async with self._database.read() as reading:
-            if await reading.get(Member, member_id) is not None:
-                return await views.account(reading, member_id)
+            plan = await plans.of(reading, member_id, guild_id, role_ids) if guild_id is not None else None
+            is_due = guild_id is not None and await refills.is_due(reading, member_id, plan, now=now)
+            if not is_due and await reading.get(Member, member_id) is not None:
+                return await views.account(reading, member_id, plan)
         async with self._database.write() as session:
-            await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
-            return await views.account(session, member_id)
+            await settlement.welcome(session, member_id, credits=self._welcome_credits, now=now)
+            if guild_id is not None:
+                plan = await plans.of(session, member_id, guild_id, role_ids)
+                await refills.refill(session, member_id, plan, now=now)
+            return await views.account(session, member_id, plan)
+
+    async def left(self, job: Job) -> int:
+        """What whoever pays the job has left."""
+        async with self._database.read() as session:
+            return (await ledger.balance(session, payers.account_of(job))).available
 
     async def statement(self, member_id: int, page: int) -> StatementPage:
         """A page of the member's transfers, newest first."""
@@ -307,15 +342,15 @@ class Studio:
         return row
 
     async def _tickets(self, session: AsyncSession, order: Order, accepted: Sequence[Job]) -> tuple[Ticket, ...]:
-        available = (await ledger.balance(session, ledger.member_account(order.member_id))).available
+        available = (await ledger.balance(session, payers.account_of(accepted[0]))).available
         etas = await estimates.finish_in(session, accepted)
         places = [await jobs.place_in_queue(session, job.id) for job in accepted]
         return tuple(
             Ticket(job, place, eta_s, available) for job, place, eta_s in zip(accepted, places, etas, strict=True)
         )
 
-    def _stage(self, plan: Plan) -> list[Path]:
-        return [self._storage.stage(plan.files) for _ in plan.recipes] if plan.files else []
+    def _stage(self, outline: Outline) -> list[Path]:
+        return [self._storage.stage(outline.files) for _ in outline.recipes] if outline.files else []
 
     def _discard(self, staged: Sequence[Path]) -> None:
         for folder in staged:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.service import terms
 from bot.service.orders import AccountView, QueueView
-from db import jobs, ledger, preferences
+from db import allowances, jobs, ledger, preferences
 from db.models import Image, Job, JobState
+from db.plan_tables import Plan
 from generation.recipe import Lane
 
 _LANE_ORDER = {lane.value: place for place, lane in enumerate((Lane.TURBO, Lane.FAST, Lane.RELAX))}
 
 
-async def account(session: AsyncSession, member_id: int) -> AccountView:
-    """Credits, lane, active jobs and the number of pictures that were ever drawn for the member."""
+async def account(session: AsyncSession, member_id: int, plan: Plan | None = None) -> AccountView:
+    """Credits, lane, active jobs and the number of pictures that were ever drawn for the member, who has that plan."""
     balance = await ledger.balance(session, ledger.member_account(member_id))
     everybody = await queue(session)
     drawn = (
@@ -29,8 +33,17 @@ async def account(session: AsyncSession, member_id: int) -> AccountView:
         running=[job for job in everybody.running if job.member_id == member_id],
         queued=[job for job in everybody.queued if job.member_id == member_id],
         lifetime_images=(await session.execute(drawn)).scalar_one(),
-        lane=Lane(await preferences.lane(session, member_id) or Lane.FAST),
+        lane=Lane(await preferences.lane(session, member_id) or terms.of_plan(plan).usual_lane),
+        plan=plan,
+        refill_at=await _refill_at(session, member_id, plan),
     )
+
+
+async def _refill_at(session: AsyncSession, member_id: int, plan: Plan | None) -> datetime | None:
+    if plan is None or plan.credits == 0:
+        return None
+    held = await allowances.get(session, member_id)
+    return held.period_end if held is not None else None
 
 
 async def queue(session: AsyncSession) -> QueueView:

@@ -1,0 +1,75 @@
+"""/admin job: one job as its row has it, with what it cost and how long the device drew."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+
+from bot.access import is_admin
+from bot.delivery.render import escape
+from bot.errors import NotAdmin, WrongInput
+from bot.replies import BLURPLE, in_time, reply
+from bot.service.payers import is_pool
+from bot.service.rows import Job
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+MAX_TEXT_UNITS = 1000
+
+_MESSAGE = re.compile(r"(?:https://(?:\w+\.)?discord(?:app)?\.com/channels/[0-9]+/[0-9]+/)?(?P<id>[0-9]{1,20})")
+_JOB_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,3}")
+
+
+@app_commands.command(name="job", description="Show a job: who pays, its price, how long the device drew")
+@app_commands.describe(message="A link to its message, that message's id, or the job's id")
+async def job(interaction: discord.Interaction[Limner], message: str) -> None:
+    if not is_admin(interaction):
+        raise NotAdmin
+    found = await in_time(interaction, _find(interaction.client, message.strip()))
+    if found is None or found.guild_id != interaction.guild_id:
+        raise WrongInput(
+            "No job of this server has that message or id. Copy the link of a waiting message or a result."
+        )
+    await reply(interaction, embed=_embed(found))
+
+
+async def _find(client: Limner, text: str) -> Job | None:
+    if _JOB_ID.fullmatch(text):
+        return await client.studio.job(text)
+    if (match := _MESSAGE.fullmatch(text)) is None or int(match["id"]) >= 2**63:
+        raise WrongInput("`message` is the link of a message, its id, or a job's id such as `123456789-1`.")
+    return await client.studio.job_of_message(int(match["id"]))
+
+
+def _embed(job: Job) -> discord.Embed:
+    embed = discord.Embed(
+        title=f"Job {job.id}", description=escape(job.prompt, max_units=MAX_TEXT_UNITS), colour=BLURPLE
+    )
+    charged = f", {job.charged} charged" if job.charged is not None else ""
+    payer = "the server's pool" if is_pool(job) else "the member"
+    drew = f"{job.device_ms / 1000:.1f} s" if job.device_ms is not None else "not measured"
+    rows = {
+        "Member": f"<@{job.member_id}>",
+        "State": job.state.value,
+        "Kind": f"{job.action}, {job.lane}",
+        "Price": f"{job.price} credits{charged}, from {payer}",
+        "Device time": drew,
+        "Ordered": _time(job.created_at.timestamp()),
+    }
+    if job.started_at is not None and job.finished_at is not None:
+        rows["Drawn"] = f"in {(job.finished_at - job.started_at).total_seconds():.1f} s, others' jobs included"
+    if job.steps_done is not None:
+        rows["Steps"] = f"{job.steps_done} of {job.total_steps}"
+    if job.reason:
+        rows["Reason"] = escape(job.reason, max_units=MAX_TEXT_UNITS)
+    for name, value in rows.items():
+        embed.add_field(name=name, value=value)
+    return embed
+
+
+def _time(seconds: float) -> str:
+    return f"<t:{int(seconds)}:f>"

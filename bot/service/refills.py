@@ -1,0 +1,136 @@
+"""When a plan gives its credits, and when what is left of them goes back. All that is decided is `step`, which is pure.
+
+- A period is a day or a month of UTC. The current one is given, once; missed ones are not made up for.
+- A member has one allowance at a time: the last refill. While its period lasts only a plan of higher rank gives more.
+- Spending takes from the allowance first. What is left of it goes back when its period is over, or when another refill
+  takes its place, unless its plan says that it rolls over. What is reserved, granted or refunded stays.
+- When the clock was set back, nothing happens until it has caught up.
+
+The transfers' ids, `refill:<member>:<plan>:<period>` and `lapse:...`, are the last guard against giving twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db import allowances, ledger, plans
+from db.plan_tables import Allowance, Period, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A period: from `start` up to, not including, `end`."""
+
+    start: dt.datetime
+    end: dt.datetime
+
+    @property
+    def name(self) -> str:
+        """The day, or the month: a plan that changes from one to the other gives both."""
+        is_month = self.end - self.start > dt.timedelta(days=1)
+        return f"{self.start:%Y-%m}" if is_month else f"{self.start:%Y-%m-%d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is due: the last refill's rest goes back; then the plan gives for the span."""
+
+    lapses: bool = False
+    gives: Span | None = None
+
+
+NOTHING = Step()
+
+
+def day_of(now: dt.datetime) -> Span:
+    """The day of UTC that `now` (aware) is in."""
+    midnight = now.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Span(midnight, midnight + dt.timedelta(days=1))
+
+
+def span_of(period: Period, now: dt.datetime) -> Span | None:
+    """The period that `now` (aware) is in; None for a plan that gives nothing."""
+    match period:
+        case Period.DAILY:
+            return day_of(now)
+        case Period.MONTHLY:
+            start = day_of(now).start.replace(day=1)
+            return Span(start, (start + dt.timedelta(days=31)).replace(day=1))
+        case Period.NONE:
+            return None
+
+
+def step(plan: Plan | None, held: Allowance | None, *, outranks: bool, now: dt.datetime) -> Step:
+    """What is due to a member who has `plan` and last got `held`. `outranks`: the plan is above that of `held`."""
+    if held is not None and now < held.given_at:
+        return NOTHING
+    is_over = held is None or now >= held.period_end
+    span = span_of(Period(plan.period), now) if plan is not None and plan.credits > 0 else None
+    if held is not None and not is_over and (plan is None or plan.key == held.plan_key or not outranks):
+        span = None
+    lapses = held is not None and held.amount > 0 and not held.rolls_over and (is_over or span is not None)
+    return Step(lapses, span)
+
+
+async def is_due(session: AsyncSession, member_id: int, plan: Plan | None, *, now: dt.datetime) -> bool:
+    """Whether `refill` would do anything."""
+    held = await allowances.get(session, member_id)
+    return await _step(session, member_id, plan, held, now) != NOTHING
+
+
+async def refill(session: AsyncSession, member_id: int, plan: Plan | None, *, now: dt.datetime) -> None:
+    """Do what is due; nothing when nothing is. The member's account must be open."""
+    held = await allowances.get(session, member_id)
+    due = await _step(session, member_id, plan, held, now)
+    if held is not None and due.lapses:
+        await _take_back(session, held, now)
+        held.amount = 0
+    if plan is not None and due.gives is not None:
+        await _give(session, member_id, plan, due.gives, now)
+
+
+async def _step(
+    session: AsyncSession, member_id: int, plan: Plan | None, held: Allowance | None, now: dt.datetime
+) -> Step:
+    last = await plans.get(session, held.plan_key) if held is not None else None
+    outranks = plan is not None and (last is None or plan.rank > last.rank)
+    due = step(plan, held, outranks=outranks, now=now)
+    if plan is None or due.gives is None or await ledger.find(session, _id(member_id, plan.key, due.gives)) is None:
+        return due
+    # Given before, for instance until a plan of higher rank came and went.
+    return Step(lapses=held is not None and step(None, held, outranks=False, now=now).lapses)
+
+
+async def _give(session: AsyncSession, member_id: int, plan: Plan, span: Span, now: dt.datetime) -> None:
+    account_id = ledger.member_account(member_id)
+    await ledger.grant(session, id=_id(member_id, plan.key, span), account_id=account_id, amount=plan.credits, now=now)
+    allowance = Allowance(
+        member_id=member_id,
+        plan_key=plan.key,
+        period_start=span.start,
+        period_end=span.end,
+        given_at=now,
+        amount=plan.credits,
+        rolls_over=plan.rolls_over,
+        debits_before=await ledger.debited(session, account_id),
+    )
+    await allowances.save(session, allowance)
+
+
+async def _take_back(session: AsyncSession, held: Allowance, now: dt.datetime) -> None:
+    """What the member neither spent nor reserved of it. What is reserved counts as spent, whatever becomes of it."""
+    account_id = ledger.member_account(held.member_id)
+    balance = await ledger.balance(session, account_id)
+    spent = await ledger.debited(session, account_id) - held.debits_before
+    rest = min(held.amount - spent - balance.pending, balance.available)
+    if rest > 0:
+        span = Span(held.period_start, held.period_end)
+        lapse_id = _id(held.member_id, held.plan_key, span, what="lapse")
+        await ledger.take_back(session, id=lapse_id, account_id=account_id, amount=rest, now=now)
+
+
+def _id(member_id: int, plan_key: str, span: Span, *, what: str = "refill") -> str:
+    return f"{what}:{member_id}:{plan_key}:{span.name}"
