@@ -29,7 +29,9 @@ async def save(session: AsyncSession, plan: Plan) -> None:
     """Insert the plan, or put it in the place of the one with its key. A new default ends the old one."""
     if plan.is_default:
         others = update(Plan).where(Plan.key != plan.key, Plan.is_default).values(is_default=False)
-        await session.execute(others, execution_options={"synchronize_session": "fetch"})
+        # The plan may be a row of this session: flushed before the others, it would be a second default.
+        with session.no_autoflush:
+            await session.execute(others, execution_options={"synchronize_session": "fetch"})
     await session.merge(plan)
     await session.flush()
 

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from sqlalchemy import func, select
 
 from bot.prompt.parser import parse
+from bot.service import payers
 from bot.service.actions import JobAction
 from bot.service.catalogue import Catalogue
 from bot.service.dispatcher import Dispatcher
@@ -302,6 +303,7 @@ class Workshop:
         for job in rows:
             reserve, post = transfers.get(f"{job.id}/reserve"), transfers.get(f"{job.id}/post")
             assert (reserve.amount if reserve else 0) == job.price
+            assert reserve is None or reserve.debit_account_id == payers.account_of(job)
             if job.state in jobs.ENDED:
                 assert reserve is None or reserve.id in resolved, f"{job.id} ended and still holds credits"
                 assert job.charged == (post.amount if post else 0)

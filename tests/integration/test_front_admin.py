@@ -1,0 +1,225 @@
+"""The admins' commands about plans, pools, limits and prices, and what members see of them, in the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from db import ledger
+from db.session import Database
+from sandbox.server import Sandbox
+from sandbox.world import ADMIN_ROLE_ID, ART_ID, GENERAL_ID, GUILD_ID
+from tests.acceptance.actors import BEA, Message
+from tests.integration.test_front import Front, opened
+
+
+@pytest.fixture
+async def front(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Front]:
+    monkeypatch.setattr(Route, "BASE", Route.BASE)
+    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
+    async with Sandbox() as server, opened(server, database, tmp_path) as opened_front:
+        yield opened_front
+        async with opened_front.http.get(f"{server.url}/human/violations") as response:
+            assert (await response.json())["violations"] == []
+    async with database.read() as session:
+        (await ledger.check_books(session)).raise_for_problems()
+
+
+def said(answer: dict[str, Any]) -> str:
+    """The text of a private answer, embeds included."""
+    assert answer["state"] == "answered", answer
+    (message,) = answer["messages"]
+    assert message["ephemeral_to"] is not None
+    parts = [message["content"]]
+    for embed in message["embeds"]:
+        parts += [embed.get("title", ""), embed.get("description", "")]
+        parts += [f"{field['name']}: {field['value']}" for field in embed.get("fields", [])]
+    return "\n".join(parts)
+
+
+async def admin(front: Front, command: str, **options: Any) -> str:
+    return said(await front.ada.command(f"admin {command}", **options))
+
+
+async def test_plans_are_made_listed_changed_and_deleted(front: Front) -> None:
+    text = await admin(front, "plan create", plan="basic", credits=50, period="daily", running=2, lanes="fast, relax")
+    assert "**basic** is there" in text
+    assert "50 credits a day, unused ones lapse" in text
+    assert "2 running, 7 waiting" in text
+    await admin(front, "plan edit", plan="basic", credits=60, rolls_over=True, default=True)
+    await admin(front, "plan create", plan="staff", rank=5)
+    await admin(front, "plan assign", plan="staff", role=ADMIN_ROLE_ID)
+    listed = await admin(front, "plan list")
+    assert "basic (default): 60 credits a day, unused ones stay" in listed
+    assert "staff: no credits" in listed
+    assert f"<@&{ADMIN_ROLE_ID}>" in listed
+    assert "gone" in await admin(front, "plan delete", plan="staff")
+    assert "staff" not in await admin(front, "plan list")
+
+
+async def test_wrong_plans_are_refused_by_name(front: Front) -> None:
+    await front.ada.command("admin plan create", plan="basic")
+    for command, options, names in (
+        ("plan create", {"plan": "Very Basic"}, "no name for a plan"),
+        ("plan create", {"plan": "basic"}, "already"),
+        ("plan create", {"plan": "gold", "credits": 5}, "go together"),
+        ("plan create", {"plan": "gold", "lanes": "warp"}, "no `warp`"),
+        ("plan edit", {"plan": "basic"}, "Nothing to change"),
+        ("plan edit", {"plan": "gold", "rank": 1}, "no plan `gold`. Choose from basic."),
+        ("plan delete", {"plan": "gold"}, "no plan `gold`"),
+        ("plan assign", {"plan": "basic"}, "one of the two"),
+        ("plan assign", {"plan": "basic", "member": BEA, "role": ADMIN_ROLE_ID}, "one of the two"),
+        ("limit clear", {}, "no limit to clear"),
+        ("job", {"message": "the last one"}, "link of a message"),
+        ("job", {"message": "123"}, "No job of this server"),
+    ):
+        title, text = await front.ada.refused(await front.ada.command(f"admin {command}", **options))
+        assert title == "Invalid parameter"
+        assert names in text, command
+
+
+async def test_members_run_none_of_it(front: Front) -> None:
+    for command, options in (
+        ("plan create", {"plan": "mine", "credits": 1000, "period": "daily"}),
+        ("plan assign", {"plan": "none", "member": BEA}),
+        ("pool grant", {"amount": 5}),
+        ("pool mode", {"payer": "pool"}),
+        ("limit set", {"waiting": 1}),
+        ("confirm", {"above": 1}),
+        ("job", {"message": "1"}),
+    ):
+        title, _ = await front.bea.refused(await front.bea.command(f"admin {command}", **options))
+        assert title == "Admins only", command
+
+
+async def test_role_and_assignment_decide_what_info_and_imagine_say(front: Front) -> None:
+    await admin(front, "plan create", plan="basic", credits=10, period="daily", lanes="fast", default=True)
+    await admin(front, "plan create", plan="staff", credits=500, period="monthly", rank=5)
+    await admin(front, "plan assign", plan="staff", role=ADMIN_ROLE_ID)
+    assert "Plan: staff: 500 credits a month, unused ones lapse · next <t:" in said(await front.ada.command("info"))
+    assert await front.ada.credits() == 600
+    assert "Plan: basic: 10 credits a day" in said(await front.bea.command("info"))
+    assert await front.bea.credits() == 110
+    title, text = await front.bea.refused(await front.bea.command("imagine", prompt="a fox --turbo"))
+    assert title == "Not in your plan"
+    assert "plan basic has no turbo jobs" in text
+    assert f"<@{BEA}> has the plan **staff**" in await admin(front, "plan assign", plan="staff", member=BEA)
+    await front.bea.command("imagine", prompt="a turbo turtle --turbo")
+    await front.bea.result("(turbo)", text="turbo turtle")
+    assert await front.bea.credits() == 100 + 500 - 8
+    assert "has no plan now" in await admin(front, "plan assign", plan="none", member=BEA)
+    assert "Available: 592" in await admin(front, "credits show", member=BEA)
+
+
+async def test_pool_pays_and_is_shown(front: Front) -> None:
+    assert "Members still pay" in await admin(front, "pool grant", amount=10)
+    assert "The pool pays" in await admin(front, "pool mode", payer="pool")
+    front.backend.hold()
+    answer = await front.bea.command("imagine", prompt="a pooled penguin")
+    assert answer["messages"][0]["content"].endswith("4 credits · 6 left in the server's pool")
+    shown = await admin(front, "pool show")
+    assert "Available: 6" in shown
+    assert "Reserved: 4" in shown
+    front.backend.release()
+    result = await front.bea.result("(fast)", text="pooled penguin")
+    assert "4 credits · 6 left in the server's pool" in result["content"]
+    assert await front.bea.credits() == 100
+    for message in (result["id"], f"https://discord.com/channels/{GUILD_ID}/{GENERAL_ID}/{result['id']}"):
+        details = await admin(front, "job", message=message)
+        assert "Price: 4 credits, 4 charged, from the server's pool" in details
+        assert "Device time: 0.1 s" in details
+    await front.bea.command("imagine", prompt="a pooled pike")
+    await front.bea.result("(fast)", text="pooled pike")
+    title, text = await front.bea.refused(await front.bea.command("imagine", prompt="a pooled pug"))
+    assert title == "Credits exhausted"
+    assert "the server's pool has 2" in text
+    assert "Members pay" in await admin(front, "pool mode", payer="members")
+    answer = await front.bea.command("imagine", prompt="a paid puma")
+    assert answer["messages"][0]["content"].endswith("4 credits · 96 left")
+
+
+async def test_limits_of_the_server_and_a_channel(front: Front) -> None:
+    assert "this server" in await admin(front, "limit set", waiting=2)
+    assert f"<#{ART_ID}>" in await admin(front, "limit set", waiting=1, channel=ART_ID)
+    listed = await admin(front, "limit list")
+    assert "At most **2** jobs wait in this server." in listed
+    assert f"At most **1** jobs wait in <#{ART_ID}>." in listed
+    title, text = await front.bea.refused(await front.bea.command("imagine", prompt="a fox --relax --repeat 3"))
+    assert title == "Queue full"
+    assert "In this server at most 2" in text
+    await admin(front, "limit clear")
+    await front.bea.command("imagine", prompt="a free fox --relax --repeat 3")
+    assert "this server." not in (await admin(front, "limit list")).replace("In all servers", "")
+
+
+async def priced(front: Front, prompt: str) -> Message:
+    """The private message that asks."""
+    answer = await front.bea.command("imagine", prompt=prompt)
+    text = said(answer)
+    assert "Please confirm" in text
+    message: Message = answer["messages"][0]
+    return message
+
+
+async def test_price_is_confirmed_first_and_once(front: Front) -> None:
+    await admin(front, "confirm", above=4)
+    message = await priced(front, "a turbo toad --turbo")
+    assert "**8** credits; you have **100**" in message["embeds"][0]["description"]
+    assert await front.bea.credits() == 100
+    assert front.backend.submitted == []
+    await front.bea.press(message, "Confirm")
+    result = await front.bea.result("(turbo)", text="turbo toad")
+    assert "8 credits · 92 left" in result["content"]
+
+    def closed(messages: list[Message]) -> bool:
+        return any(m["id"] == message["id"] and m["content"] == "Confirmed." and not m["components"] for m in messages)
+
+    await front.bea.until(closed, timeout=10)
+    title, _ = await front.bea.refused(await again(front, message, "Confirm"))
+    assert title == "Already answered"
+    assert len(front.backend.submitted) == 1
+    await front.bea.press(result, "🔄")  # dear, too
+    assert await front.bea.credits() == 92
+    assert "asked about any more" in await admin(front, "confirm")
+    await front.bea.command("imagine", prompt="a prompt piranha --turbo")
+    await front.bea.result("(turbo)", text="prompt piranha")
+
+
+async def again(front: Front, message: Message, label: str) -> dict[str, Any]:
+    """Press a button of a message as it was when it was first shown: a member may be faster than the edit."""
+    offer_id = message["components"][0]["components"][0]["custom_id"].rpartition(":")[2]
+    return await press_by_id(front, message, f"offer:{label.lower()}:{offer_id}")
+
+
+async def press_by_id(front: Front, message: Message, custom_id: str) -> dict[str, Any]:
+    body = {"user": BEA, "channel": GENERAL_ID, "message": message["id"], "custom_id": custom_id}
+    return await front.bea._answered(await front.bea._post("press", json=body))
+
+
+async def test_price_is_declined(front: Front) -> None:
+    await admin(front, "confirm", above=0)
+    message = await priced(front, "a timid tapir")
+    answer = await front.bea.press(message, "Cancel")
+    assert answer["messages"][0]["content"] == "Cancelled. Nothing was charged."
+    assert front.backend.submitted == []
+    assert await front.bea.credits() == 100
+
+
+async def test_confirmation_survives_a_new_process(database: Database, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(Route, "BASE", Route.BASE)
+    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
+    async with Sandbox() as server:
+        async with opened(server, database, tmp_path) as first:
+            await admin(first, "confirm", above=0)
+            message = await priced(first, "a lasting lynx --seed 7")
+        async with opened(server, database, tmp_path) as second:
+            await second.bea.press(message, "Confirm")
+            result = await second.bea.result("(fast)", text="lasting lynx")
+            assert "seed 7 · 4 credits · 96 left" in result["content"]
+    async with database.read() as session:
+        (await ledger.check_books(session)).raise_for_problems()
