@@ -159,10 +159,9 @@ class Plans(AdminGroup, name="plan", description="Plans: what members may do and
 
 def _fields(interaction: discord.Interaction[Limner]) -> PlanFields:
     """The options that were given. /admin plan create and edit have the same."""
-    given = dict(interaction.namespace)
-    period = given.get("period")
+    given = interaction.namespace
     return PlanFields(
-        is_default=given.get("default"),
-        period=Period(period) if period is not None else None,
-        **{name: given.get(name) for name in HELP.keys() - {"period", "default"}},
+        is_default=given.default,
+        period=Period(given.period) if given.period is not None else None,
+        **{name: getattr(given, name) for name in HELP.keys() - {"period", "default"}},
     )

@@ -131,7 +131,6 @@ async def see(session: AsyncSession, plan: Plan | None, now: datetime, purse: Pu
         purse.allowance = after.amount
     balance = await ledger.balance(session, ACCOUNT)
     assert balance.available >= purse.own + purse.allowance
-    (await ledger.check_books(session)).raise_for_problems()
 
 
 async def moved(session: AsyncSession) -> list[Transfer]:
@@ -153,9 +152,9 @@ async def check_history(session: AsyncSession) -> None:
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(history=st.lists(ACTIONS, min_size=3, max_size=25))
+@given(history=st.lists(ACTIONS, min_size=5, max_size=12))
 def test_random_histories_give_each_period_once_and_take_nothing_of_the_members_own(
     database_url: str, history: list[Action]
 ) -> None:
@@ -165,6 +164,7 @@ def test_random_histories_give_each_period_once_and_take_nothing_of_the_members_
             async with database.write() as session:
                 await play(session, history)
                 await check_history(session)
+                (await ledger.check_books(session)).raise_for_problems()
         finally:
             await database.aclose()
 

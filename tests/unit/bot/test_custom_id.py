@@ -15,10 +15,13 @@ from bot.components.custom_id import (
     TEMPLATE,
     ButtonId,
     decode,
+    decode_offer,
     decode_statement,
     encode,
+    encode_offer,
     encode_statement,
     is_ours,
+    offer_template,
 )
 
 JOB_ID = "1234567890123456789-0"
@@ -127,6 +130,11 @@ def test_pages_have_an_end(page: int) -> None:
         "account:csv:1",
         "job:upscale:12-1:0",
         f"job:cancel:{JOB_ID}:4",
+        "offer:confirm:",
+        "offer:confirm:0",
+        "offer:accept:12",
+        "offer:cancel:12:1",
+        f"offer:confirm:{10**20}",
     ],
 )
 def test_what_only_looks_like_ours_is_not(text: str) -> None:
@@ -136,3 +144,17 @@ def test_what_only_looks_like_ours_is_not(text: str) -> None:
 def test_every_kind_of_button_is_ours() -> None:
     assert is_ours(encode(ButtonId("upscale", JOB_ID, 2)))
     assert is_ours(STATEMENT_FILE)
+    assert is_ours(encode_offer("cancel", 12))
+
+
+@given(st.sampled_from(["confirm", "cancel"]), st.integers(1, 2**63))
+def test_offers_come_back(answer: str, offer_id: int) -> None:
+    custom_id = encode_offer(answer, offer_id)
+    assert decode_offer(custom_id) == offer_id
+    assert re.fullmatch(offer_template(answer), custom_id)
+
+
+@pytest.mark.parametrize(("answer", "offer_id"), [("accept", 12), ("confirm", 0), ("confirm", -1), ("cancel", 10**20)])
+def test_what_answers_no_offer_is_a_mistake(answer: str, offer_id: int) -> None:
+    with pytest.raises(ValueError, match="answers no offer"):
+        encode_offer(answer, offer_id)

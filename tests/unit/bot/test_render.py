@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 
@@ -102,6 +103,15 @@ def test_impossible_percentage_is_refused(percent: int) -> None:
 )
 def test_small_print_while_waiting(place: int | None, eta_s: float | None, price: int, expected: str) -> None:
     assert waiting(job(price=price), place=place, eta_s=eta_s).split("\n")[1:] == [f"-# {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("from_pool", "expected"), [(False, "4 credits · 96 left"), (True, "4 credits · 96 left in the server's pool")]
+)
+def test_whoever_pays_is_said_with_what_is_left(from_pool: bool, expected: str) -> None:
+    shown = dataclasses.replace(job(price=4), from_pool=from_pool)
+    assert waiting(shown, place=None, eta_s=None, available=96).endswith(f"\n-# {expected}")
+    assert result(shown, available=96, charged=4).endswith(expected)
 
 
 @pytest.mark.parametrize(

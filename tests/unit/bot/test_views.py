@@ -9,7 +9,8 @@ import pytest
 from discord.ui import View
 
 from bot.components.buttons import BUTTONS
-from bot.components.views import account_view, grid_view, image_view, waiting_view
+from bot.components.offers import OFFER_BUTTONS
+from bot.components.views import account_view, grid_view, image_view, offer_view, waiting_view
 
 
 def components(view: View) -> list[list[dict[str, Any]]]:
@@ -31,12 +32,13 @@ async def test_grid_has_the_agreed_rows() -> None:
         lambda: waiting_view("12-1"),
         lambda: account_view(newer=None, older=0),
         lambda: account_view(newer=1, older=3),
+        lambda: offer_view(12),
     ],
 )
 async def test_every_button_is_answered_by_exactly_one_class(build: Any) -> None:
     for row in components(build()):
         for button in row:
-            patterns = [item.__discord_ui_compiled_template__ for item in BUTTONS]
+            patterns = [item.__discord_ui_compiled_template__ for item in (*BUTTONS, *OFFER_BUTTONS)]
             matching = [pattern for pattern in patterns if re.fullmatch(pattern, button["custom_id"])]
             assert len(matching) == 1, button
 
