@@ -34,6 +34,6 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     admin = Admin()
     for group in (Plans(), Pool(), QueueLimits()):
         admin.add_command(group)
-    for command in (confirm, job):
-        admin.add_command(command)
+    admin.add_command(confirm)
+    admin.add_command(job)
     tree.add_command(admin)

@@ -49,7 +49,12 @@ def _check_lane(order: Order, lane: Lane, terms: Terms) -> None:
     if lane in terms.lanes:
         return
     flags = " or ".join(f"`--{allowed}`" for allowed in terms.lanes)
-    way = f"Use {flags}" if order.prompt is not None else f"Start it again with `/imagine` and {flags}"
+    if order.prompt is None:
+        way = f"Start it again with `/imagine` and {flags}"
+    elif order.prompt.flags.lane is None:  # the member's preference
+        way = f"Use {flags}, choose another lane for good with `/{terms.usual_lane}`"
+    else:
+        way = f"Use {flags}"
     raise NotInPlan(f"The plan {terms.plan} has no {lane.value} jobs. {way}, {OTHER_PLAN}.")
 
 

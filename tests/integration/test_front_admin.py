@@ -16,6 +16,7 @@ from db.session import Database
 from sandbox.server import Sandbox
 from sandbox.world import ADMIN_ROLE_ID, ART_ID, GENERAL_ID, GUILD_ID
 from tests.acceptance.actors import BEA, Message
+from tests.fakes import flat_png
 from tests.integration.test_front import Front, opened
 
 
@@ -181,6 +182,10 @@ async def test_price_is_declined(front: Front) -> None:
     await admin(front, "confirm", above=0)
     message = await priced(front, "a timid tapir")
     answer = await front.bea.press(message, "Cancel")
+    assert answer["messages"][0]["content"] == "Cancelled. Nothing was charged."
+    varied = await front.bea.command("vary", files={"image": flat_png(7, 64, 64)}, prompt="a tame tapir")
+    assert "**4** credits" in said(varied)
+    answer = await front.bea.press(varied["messages"][0], "Cancel")
     assert answer["messages"][0]["content"] == "Cancelled. Nothing was charged."
     assert front.backend.submitted == []
     assert await front.bea.credits() == 100

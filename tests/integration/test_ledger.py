@@ -51,6 +51,10 @@ def refund(id: str = "f", corrects: str = "p", amount: int | None = None, now: d
     return lambda session: ledger.refund(session, id=id, corrects_id=corrects, amount=amount, now=now)
 
 
+def take_back(id: str = "t", amount: int = 4, account: str = ADA, now: datetime = NOW) -> Step:
+    return lambda session: ledger.take_back(session, id=id, account_id=account, amount=amount, now=now)
+
+
 async def play(database: Database, *steps: Step) -> None:
     """Open the members' accounts and take each step in a transaction of its own."""
     async with database.write() as session:
@@ -168,8 +172,19 @@ REFUND: list[Case] = [
 ]
 
 
+TAKE_BACK: list[Case] = [
+    (RICH, take_back(amount=0, account=GRANTS), errors.InvalidAmount, "0 is not"),
+    (RICH, take_back(account=GRANTS), errors.AccountsMustDiffer, GRANTS),
+    (RICH, take_back(id="g", amount=10), errors.TransferExistsWithDifferent, different("debit_account_id")),
+    ([*RICH, take_back()], take_back(amount=99), errors.TransferExistsWithDifferent, different("amount")),
+    (RICH, take_back(amount=99, account="member:9"), errors.AccountNotFound, "member:9"),
+    (RICH, take_back(amount=11), errors.InsufficientBalance, "has 10 available, the transfer needs 11"),
+    ([*RICH, reserve(amount=7)], take_back(), errors.InsufficientBalance, "has 3 available"),
+]
+
+
 @pytest.mark.parametrize(
-    "case", [*RESERVE, *POST, *VOID, *GRANT, *REFUND], ids=lambda case: f"{case[2].__name__}-{case[3]}"
+    "case", [*RESERVE, *POST, *VOID, *GRANT, *REFUND, *TAKE_BACK], ids=lambda case: f"{case[2].__name__}-{case[3]}"
 )
 async def test_refused_transfer_writes_nothing(database: Database, case: Case) -> None:
     """The refusal is caught inside the transaction, which then commits: nothing of the transfer may be in it."""
@@ -332,3 +347,9 @@ async def test_ensure_account_keeps_what_is_there(database: Database) -> None:
 async def test_unknown_account_has_nothing(database: Database) -> None:
     async with database.read() as session:
         assert await ledger.balance(session, "member:9") == Balance(available=0, pending=0, posted=0)
+
+
+async def test_what_is_taken_back_is_back_where_it_came_from_once(database: Database) -> None:
+    await play(database, *RICH, reserve(), take_back(amount=6), take_back(amount=6), post())
+    await assert_books(database, available=0, pending=0, posted=0)
+    await assert_books(database, GRANTS, available=-4, pending=0, posted=-4)

@@ -157,6 +157,7 @@ async def test_rows_of_every_earlier_version_come_along(empty: Database, revisio
         job = await jobs.get(session, "5-1")
         assert job is not None
         assert (job.prompt, job.lane) == ("a fox", "relax")
+        assert job.payer_id == ("member:1001" if revision < "0003" else None)
 
 
 async def test_migrated_database_has_its_system_accounts(empty: Database) -> None:

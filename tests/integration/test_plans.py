@@ -344,6 +344,9 @@ async def test_lanes_outside_the_plan_are_refused_and_the_usual_one_is_inside(sh
     assert (await shop.studio.account(BEA, guild_id=GUILD)).lane is Lane.RELAX
     with pytest.raises(NotInPlan, match=r"plan basic has no turbo jobs\. Use `--relax`"):
         await shop.imagine("a fox --turbo")
+    await shop.studio.prefer_lane(ADA, Lane.FAST)
+    with pytest.raises(NotInPlan, match=r"no fast jobs\. Use `--relax`, choose another lane for good with `/relax`"):
+        await shop.imagine("a fox")
     await shop.studio.office.edit_plan("basic", PlanFields(lanes="fast,turbo"))
     with pytest.raises(NotInPlan, match=r"no relax jobs\. Start it again with `/imagine` and `--fast` or `--turbo`"):
         await shop.submit(shop.press(JobAction.REROLL, parent))
