@@ -1,1 +1,3 @@
 """Rows: members, jobs, pictures, the ledger. Knows no Discord, no generation, no prices."""
+
+from db import moderation_tables as moderation_tables
