@@ -1,4 +1,4 @@
-"""Owns the rows of rules and of a guild's choices about moderation. Knows no prompt: what a key means isn't its business.
+"""Owns the rows of rules and of a guild's choices about moderation. Knows no prompt, nor what a key means.
 
 Every edit of the rules raises the guild's `rules_revision` in the same transaction, so that whoever keeps something
 made of the rules knows from that one number whether it is still right.

@@ -1,7 +1,7 @@
 """The tables of moderation, as migrated by migrations/: block-list rules, bans, reports, audits, a guild's choices.
 
-Knows their columns, keys and constraints, and no query. Shares the Base of db/models.py; `db/__init__.py` imports it, so
-that whoever sees one table sees them all. Members are named by their Discord user id and need not have used the bot:
+Knows their columns, keys and constraints, and no query. Shares the Base of db/models.py; `db/__init__.py` imports it,
+so that whoever sees one table sees them all. Members are named by their Discord user id and need not have used the bot:
 one may be banned, or report, before that.
 """
 

@@ -22,8 +22,9 @@ def parse_duration(text: str) -> timedelta | None:
     match = _DURATION.fullmatch(typed)
     length = int(match["count"]) * _UNITS[match["unit"]] if match else timedelta()
     if not timedelta() < length <= MAX_DURATION:
+        shown = text[:40].replace("`", "'")
         raise InvalidParameter(
-            f"`{text[:40]}` is no duration. Type a number and m, h, d or w, such as `15m`, `2h` or `7d`, "
+            f"`{shown}` is no duration. Type a number and m, h, d or w, such as `15m`, `2h` or `7d`, "
             f"at most {MAX_DURATION.days} days; or `forever`."
         )
     return length

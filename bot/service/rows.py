@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from db.models import Image, Job, JobState, Model
+from db.moderation_tables import Audit, Report, Rule
 
-__all__ = ["Image", "Job", "JobState", "Model"]
+__all__ = ["Audit", "Image", "Job", "JobState", "Model", "Report", "Rule"]

@@ -180,13 +180,11 @@ def _read(text: str) -> list[_Word]:
     words: list[_Word] = []
     foreign = any(char not in LOOK_ALIKES and _is_greek_or_cyrillic(char) for char in text)
     for start, end in _words(text, frozenset(SYMBOLS)):
-        # An exclamation mark is punctuation unless letters follow it.
-        while end > start and text[end - 1] == "!":
-            end -= 1
-        while start < end and text[start] == "!":
-            start += 1
-        if start < end:
-            words.append(_reading(text, start, end, foreign=foreign))
+        # An exclamation mark is punctuation unless it is between letters.
+        word = text[start:end].rstrip("!")
+        first = start + len(word) - len(word.lstrip("!"))
+        if first < start + len(word):
+            words.append(_reading(text, first, start + len(word), foreign=foreign))
     return words
 
 

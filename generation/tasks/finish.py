@@ -18,7 +18,7 @@ def finish(drawing: Drawing, drawn: Drawn) -> tuple[GeneratedImage, ...]:
 def _finish_one(drawing: Drawing, drawn: Drawn, index: int) -> GeneratedImage:
     recipe, model = drawing.recipe, drawing.model
     picture, flagged = drawn.pictures[index], drawn.flagged[index]
-    if recipe.task is Task.INPAINT and not flagged:
+    if recipe.task is Task.INPAINT:
         picture = paste_outside(drawing.originals["image"], picture, drawing.originals["mask_image"])
     if model.enlarger is not None:
         picture = enlarge(model.enlarger, picture)

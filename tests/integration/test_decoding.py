@@ -1,4 +1,4 @@
-"""From latents to pictures: previews, decoding one by one and in tiles, overflow, what the safety checker withholds."""
+"""From latents to pictures: previews, decoding one by one and in tiles, overflow, what the safety checker flags."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from generation.tasks.finish import finish
 
 
 class Checker(torch.nn.Module):
-    """A safety checker that withholds every second picture, as diffusers' does: black instead."""
+    """A safety checker that flags every second picture, and blackens it, as diffusers' does."""
 
     device, dtype = torch.device("cpu"), torch.float32
 
@@ -129,21 +129,25 @@ def test_preview_shows_the_colours_of_the_picture(load_model: Callable[[Path], A
     assert blue < 110
 
 
-def test_pictures_that_the_checker_flags_are_withheld(
+def test_pictures_that_the_checker_flags_are_marked_and_stay_as_drawn(
     load_model: Callable[[Path], Any], random_folder: Path, make_recipe: Callable[..., Recipe], data_dir: Path
 ) -> None:
     from transformers import CLIPImageProcessor
 
     model = load_model(random_folder)
+    unchecked = Drawing(model, make_recipe(), data_dir)
+    with torch.no_grad():
+        as_drawn = finish(unchecked, unchecked.draw(lambda latents: None))
     model.pipeline.safety_checker = Checker()
     model.pipeline.feature_extractor = CLIPImageProcessor(crop_size=32, size={"shortest_edge": 32})
     drawing = Drawing(model, make_recipe(), data_dir)
 
     with torch.no_grad():
-        clean, withheld = finish(drawing, drawing.draw(lambda latents: None))
+        checked = finish(drawing, drawing.draw(lambda latents: None))
 
-    assert [clean.flagged, withheld.flagged] == [False, True]
-    with Image.open(io.BytesIO(withheld.png)) as picture:
-        assert picture.getextrema() == ((0, 0), (0, 0), (0, 0))
-    with Image.open(io.BytesIO(clean.png)) as picture:
-        assert picture.getextrema() != ((0, 0), (0, 0), (0, 0))
+    assert [image.flagged for image in as_drawn] == [False, False]
+    assert [image.flagged for image in checked] == [False, True]
+    for before, after in zip(as_drawn, checked, strict=True):
+        with Image.open(io.BytesIO(before.png)) as wanted, Image.open(io.BytesIO(after.png)) as picture:
+            assert picture.getextrema() != ((0, 0), (0, 0), (0, 0))
+            assert picture.tobytes() == wanted.tobytes()
