@@ -7,14 +7,16 @@ only then may a job be claimed. Whatever goes wrong before that leaves nothing c
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import aiohttp
 import discord
 
-from bot.access import require_permissions
+from bot.access import is_admin, require_permissions
 from bot.components.views import waiting_view
 from bot.delivery.channel import job_text
+from bot.delivery.moderation import warning_embed
 from bot.delivery.render import waiting
 from bot.errors import NotPosted, NotServed
 from bot.prompt.parser import ImaginePrompt
@@ -22,6 +24,7 @@ from bot.replies import in_time
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidImage
 from bot.service.limits import MAX_INPUT_BYTES
+from bot.service.moderation_errors import BannedPrompt
 from bot.service.studio import Order, Ticket
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def order_from(
         index=index,
         image=image,
         mask=mask,
+        by_admin=is_admin(interaction),
     )
 
 
@@ -77,7 +81,12 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> None
     """
     studio, dispatcher = interaction.client.studio, interaction.client.dispatcher
     doubtful = 0
-    for ticket in await in_time(interaction, studio.submit(order)):
+    try:
+        tickets = await in_time(interaction, studio.submit(order))
+    except BannedPrompt:
+        dispatcher.wake()  # the ban may have cancelled jobs whose members must be told
+        raise
+    for ticket in tickets:
         try:
             await studio.set_message(ticket.job.id, await _post_waiting(interaction, ticket))
         except Exception as error:
@@ -89,6 +98,17 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> None
     if doubtful:
         raise NotPosted
     await _close_deferral(interaction)
+    await _warn(interaction, tickets[0].warnings)
+
+
+async def _warn(interaction: discord.Interaction[Limner], phrases: Sequence[str]) -> None:
+    """Tell the member, and nobody else, what the server's rules say about the prompt. The job goes on all the same."""
+    if not phrases:
+        return
+    try:
+        await interaction.followup.send(embed=warning_embed(phrases), ephemeral=True)
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        log.warning("interaction %s: the warning could not be sent: %s", interaction.id, error)
 
 
 async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:

@@ -12,6 +12,8 @@ from bot.commands.imagine import imagine
 from bot.commands.inpaint import inpaint
 from bot.commands.lanes import fast, relax, turbo
 from bot.commands.menu import cancel_job
+from bot.commands.moderation import add_moderation
+from bot.commands.report import report_job
 from bot.commands.vary import vary
 
 if TYPE_CHECKING:
@@ -28,4 +30,7 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     tree.add_command(relax)
     tree.add_command(turbo)
     tree.add_command(cancel_job)
-    tree.add_command(Admin())
+    tree.add_command(report_job)
+    admin = Admin()
+    add_moderation(admin)
+    tree.add_command(admin)
