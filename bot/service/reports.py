@@ -88,6 +88,7 @@ class Reports:
         async with self._database.write() as session:
             report, job = await self._of_guild(session, report_id, guild_id)
             if report.state != ReportState.OPEN:
+                session.expunge(report)  # the rollback that follows would empty it
                 raise ReportDecided(report)
             await reports.decide(session, job.id, state, by=by, now=now)
             await self._note(session, f"report:{report.id}/{state.value}", f"report {state.value}", report, job, by, "")
