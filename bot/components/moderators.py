@@ -46,10 +46,10 @@ class DecideReport(OurButton, template=REPORT):
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
         guild_id = require_admin(interaction)
         client = interaction.client
-        await interaction.response.defer()
         _, job = await client.studio.reports.get(self.report, guild_id)
         if self.state is ReportState.BANNED:
             require_bannable(client, job.member_id)
+        await interaction.response.defer()
         try:
             decision = await client.studio.reports.decide(self.report, guild_id, self.state, by=interaction.user.id)
         except ReportDecided as decided:
