@@ -219,8 +219,9 @@ class Dispatcher:
 
     async def _settle(self, job: Job, finished: Finished) -> Job | None:
         try:
-            flagged = any(image.flagged for image in finished.images)
-            grown_ups = flagged and await self._delivery.is_age_restricted(job)
+            if not any(image.flagged for image in finished.images):
+                return await self._studio.settle(job, finished)
+            grown_ups = await self._delivery.is_age_restricted(job)
             return await self._studio.settle(job, finished, age_restricted=grown_ups)
         except FileNotFoundError:
             log.exception("job %s: an input is gone", job.id)
