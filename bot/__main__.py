@@ -53,13 +53,15 @@ async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
     # transformers announces on standard error what it does without torchvision, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from generation.backends.local import LocalBackend
+    from generation.safety import Classifier
 
     speed = Speed(
         compile={"auto": None, "on": True, "off": False}[settings.compile],
         guided_share=settings.guided_share,
         attention=settings.attention,
     )
-    backend = LocalBackend(data_dir=settings.data_dir, device=settings.device, speed=speed)
+    objects = Classifier().objects if settings.classifier != "off" else None
+    backend = LocalBackend(data_dir=settings.data_dir, device=settings.device, speed=speed, objects=objects)
     try:
         yield backend
     finally:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import discord
 
-from bot.errors import MissingPermissions, NotServed
+from bot.errors import MissingPermissions, NotAdmin, NotServed, WrongInput
 
 if TYPE_CHECKING:
     from bot.client import Limner
@@ -22,11 +22,8 @@ NEEDED_IN_THREADS = discord.Permissions(
 def is_admin(interaction: discord.Interaction[Limner]) -> bool:
     """The application's owner or team; in guilds that the settings list also Manage Server or the admin role."""
     client, user = interaction.client, interaction.user
-    application = client.application
-    if application is not None:
-        team = {member.id for member in application.team.members} if application.team else set()
-        if user.id == application.owner.id or user.id in team:
-            return True
+    if is_owner(client, user.id):
+        return True
     if interaction.guild_id not in client.settings.guilds or not isinstance(user, discord.Member):
         return False
     role = client.settings.admin_role
@@ -37,6 +34,42 @@ def is_admin(interaction: discord.Interaction[Limner]) -> bool:
 def role_ids(user: discord.User | discord.Member) -> frozenset[int]:
     """The roles that the interaction shows, @everyone included; none of somebody who isn't in the guild."""
     return frozenset(role.id for role in user.roles) if isinstance(user, discord.Member) else frozenset()
+
+
+def is_owner(client: Limner, user_id: int) -> bool:
+    """The application's owner, or one of its team."""
+    application = client.application
+    if application is None:
+        return False
+    team = {member.id for member in application.team.members} if application.team else set()
+    return user_id == application.owner.id or user_id in team
+
+
+def require_admin(interaction: discord.Interaction[Limner]) -> int:
+    """The guild's id. Raises NotAdmin, or NotServed outside of a guild."""
+    if not is_admin(interaction):
+        raise NotAdmin
+    if interaction.guild_id is None:
+        raise NotServed
+    return interaction.guild_id
+
+
+def require_bannable(client: Limner, user_id: int) -> None:
+    """Raises WrongInput for the bot itself and for those to whom it belongs."""
+    if is_owner(client, user_id) or (client.user is not None and client.user.id == user_id):
+        raise WrongInput("The bot and its owner can't be banned.")
+
+
+async def require_not_banned(interaction: discord.Interaction[Limner]) -> None:
+    """Raises Banned. Outside of guilds nobody is."""
+    if interaction.guild_id is not None:
+        await interaction.client.studio.moderation.check_banned(interaction.guild_id, interaction.user.id)
+
+
+def require_postable(channel: discord.TextChannel) -> None:
+    """Raises MissingPermissions that names each permission the bot lacks to post embeds in that channel."""
+    granted = channel.permissions_for(channel.guild.me)
+    _require(granted, discord.Permissions(view_channel=True, send_messages=True, embed_links=True), "there")
 
 
 def require_served(interaction: discord.Interaction[Limner]) -> None:
@@ -51,7 +84,11 @@ def require_permissions(interaction: discord.Interaction[Limner]) -> None:
         # Nothing at all means that whoever sent the interaction didn't say; then delivery finds out, and refunds.
         return
     needed = NEEDED_IN_THREADS if isinstance(interaction.channel, discord.Thread) else NEEDED
-    missing = [name for name, wanted in needed if wanted and not getattr(interaction.app_permissions, name)]
+    _require(interaction.app_permissions, needed, "here")
+
+
+def _require(granted: discord.Permissions, needed: discord.Permissions, where: str) -> None:
+    missing = [name for name, wanted in needed if wanted and not getattr(granted, name)]
     if missing:
         names = ", ".join(name.replace("_", " ").title() for name in missing)
-        raise MissingPermissions(f"The bot needs these permissions here: {names}. Ask an admin to grant them.")
+        raise MissingPermissions(f"The bot needs these permissions {where}: {names}. Ask an admin to grant them.")

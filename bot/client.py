@@ -15,13 +15,16 @@ from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from bot.access import require_not_banned, require_served
 from bot.commands import register
 from bot.components.buttons import BUTTONS
 from bot.components.custom_id import is_ours
+from bot.components.moderation_id import is_moderators
+from bot.components.moderators import MODERATORS_BUTTONS
 from bot.components.offers import OFFER_BUTTONS
 from bot.config import Settings
 from bot.delivery.deletion import delete_reacted
-from bot.errors import NotServed, StaleComponent, answer
+from bot.errors import StaleComponent, answer
 from bot.service.catalogue import Catalogue
 from bot.service.dispatcher import Dispatcher
 from bot.service.studio import Studio
@@ -29,6 +32,8 @@ from bot.service.studio import Studio
 log = logging.getLogger(__name__)
 
 DELETE_EMOJI = "❌"
+# What stops or removes something of one's own stays open to banned members.
+FOR_BANNED = frozenset({"Cancel Job"})
 
 
 def point_discord_at(settings: Settings) -> None:
@@ -41,14 +46,18 @@ def point_discord_at(settings: Settings) -> None:
 
 
 class Tree(app_commands.CommandTree["Limner"]):
-    """Slash commands and message menus; one error handler; only in guilds that the bot serves."""
+    """Slash commands and message menus; one error handler; only in served guilds, and not for banned members."""
 
     async def interaction_check(self, interaction: discord.Interaction[Limner]) -> bool:
-        if interaction.client.settings.serves(interaction.guild_id):
-            return True
-        if interaction.type is discord.InteractionType.application_command:
-            await answer(interaction, NotServed())
-        return False
+        try:
+            require_served(interaction)
+            if interaction.command is None or interaction.command.name not in FOR_BANNED:
+                await require_not_banned(interaction)
+        except Exception as error:
+            if interaction.type is discord.InteractionType.application_command:
+                await answer(interaction, error)
+            return False
+        return True
 
     async def on_error(self, interaction: discord.Interaction[Limner], error: app_commands.AppCommandError, /) -> None:
         await answer(interaction, error)
@@ -85,7 +94,7 @@ class Limner(discord.Client):
 
     async def setup_hook(self) -> None:
         """Runs after login and before the gateway connects, so that no press arrives before its button is known."""
-        self.add_dynamic_items(*BUTTONS, *OFFER_BUTTONS)
+        self.add_dynamic_items(*BUTTONS, *OFFER_BUTTONS, *MODERATORS_BUTTONS)
         commands = await self.tree.sync()
         log.info("%d commands registered", len(commands))
         self._work = asyncio.create_task(self._recover_and_run(), name="dispatcher")
@@ -120,7 +129,7 @@ class Limner(discord.Client):
         custom_id = str(interaction.data.get("custom_id", "")) if interaction.data else ""
         is_modal = interaction.type is discord.InteractionType.modal_submit
         is_component = interaction.type is discord.InteractionType.component
-        if is_modal or (is_component and not is_ours(custom_id)):
+        if is_modal or (is_component and not is_ours(custom_id) and not is_moderators(custom_id)):
             await answer(interaction, StaleComponent())
 
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:

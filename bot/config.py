@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     compile: Literal["auto", "on", "off"] = "auto"
     guided_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     attention: str | None = None
+    classifier: Literal["off", "opennsfw"] = "off"
     welcome_credits: Annotated[int, Field(ge=0, le=MAX_WELCOME_CREDITS)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

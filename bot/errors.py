@@ -14,8 +14,10 @@ import aiohttp
 import discord
 from discord import app_commands
 
+from bot.delivery.moderation import banned_prompt_text, banned_text, decided_text
 from bot.prompt.parser import PromptError
 from bot.service.errors import AlreadyUpscaled, StudioError
+from bot.service.moderation_errors import Banned, BannedPrompt, ReportDecided
 from bot.service.rows import Job
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,12 @@ def _title_and_text(error: BaseException) -> tuple[str, str]:
             return error.title, discord.utils.escape_mentions(error.detail)
         case AlreadyUpscaled():
             return error.title, f"{error} {_link(error.job)}"
+        case Banned():
+            return error.title, banned_text(error)
+        case BannedPrompt():
+            return error.title, banned_prompt_text(error)
+        case ReportDecided():
+            return error.title, decided_text(error)
         case StudioError():
             return error.title, str(error)
         case FrontError():

@@ -7,14 +7,16 @@ only then may a job be claimed. Whatever goes wrong before that leaves nothing c
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import aiohttp
 import discord
 
-from bot.access import require_permissions, role_ids
+from bot.access import is_admin, require_permissions, role_ids
 from bot.components.views import offer_view, waiting_view
 from bot.delivery.channel import job_text
+from bot.delivery.moderation import warning_embed
 from bot.delivery.offer_text import offer_embed
 from bot.delivery.render import waiting
 from bot.errors import NotPosted, NotServed
@@ -23,6 +25,7 @@ from bot.replies import in_time, reply
 from bot.service.actions import JobAction
 from bot.service.errors import ConfirmationNeeded, InvalidImage
 from bot.service.limits import MAX_INPUT_BYTES
+from bot.service.moderation_errors import BannedPrompt
 from bot.service.studio import Order, Ticket
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ def order_from(
         image=image,
         mask=mask,
         role_ids=role_ids(interaction.user),
+        by_admin=is_admin(interaction),
     )
 
 
@@ -84,6 +88,9 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool
     except ConfirmationNeeded as needed:
         await reply(interaction, embed=offer_embed(needed), view=offer_view(needed.offer_id))
         return False
+    except BannedPrompt:
+        dispatcher.wake()  # the ban may have cancelled jobs whose members must be told
+        raise
     for ticket in tickets:
         try:
             await studio.set_message(ticket.job.id, await _post_waiting(interaction, ticket))
@@ -96,7 +103,18 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool
     if doubtful:
         raise NotPosted
     await _close_deferral(interaction)
+    await _warn(interaction, tickets[0].warnings)
     return True
+
+
+async def _warn(interaction: discord.Interaction[Limner], phrases: Sequence[str]) -> None:
+    """Tell the member, and nobody else, what the server's rules say about the prompt. The job goes on all the same."""
+    if not phrases:
+        return
+    try:
+        await interaction.followup.send(embed=warning_embed(phrases), ephemeral=True)
+    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+        log.warning("interaction %s: the warning could not be sent: %s", interaction.id, error)
 
 
 async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -274,6 +275,8 @@ class Image(Base):
     width: Mapped[int]
     height: Mapped[int]
     flagged: Mapped[bool] = mapped_column(default=False)
+    # Flagged, and a grey one lies in its place; a flagged one that isn't was shown to grown-ups.
+    withheld: Mapped[bool] = mapped_column(default=False, server_default=false())
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 

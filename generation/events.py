@@ -25,7 +25,10 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """One picture as PNG bytes with metadata. `flagged`: the checkpoint's own safety checker withheld it."""
+    """One picture as PNG bytes with metadata. `flagged`: the checkpoint's own safety checker objects to it.
+
+    It is the picture all the same: whoever shows pictures decides who may see a flagged one.
+    """
 
     png: bytes
     seed: int

@@ -66,6 +66,7 @@ class Human:
             ("POST", "/human/gateway", self.gateway),
             ("POST", "/human/clock", self.clock),
             ("POST", "/human/permissions", self.permissions),
+            ("POST", "/human/age", self.age),
         ]
         for method, path, handler in table:
             app.router.add_route(method, path, answered(handler))
@@ -182,6 +183,16 @@ class Human:
                 raise Refused(400, f"no such permission: {name!r}; there are {known}")
             denied |= Permission[name.upper()]
         channel.denied = denied
+        self._state.emit("channel_update", channel=channel)
+        return 200, {}
+
+    async def age(self, request: web.Request) -> Result:
+        """Make a channel age-restricted, or open to all again."""
+        form, _ = await read_form(request)
+        channel = self._state.world.channels.get(field(form, "channel", str))
+        if channel is None or channel.type == DM:
+            raise Refused(404, f"no such channel: {form['channel']!r}")
+        channel.nsfw = field(form, "restricted", bool)
         self._state.emit("channel_update", channel=channel)
         return 200, {}
 

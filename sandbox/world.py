@@ -98,7 +98,10 @@ class User:
 
 @dataclass(slots=True)
 class Channel:
-    """A text channel of the guild, or a direct channel with `recipient_id`. `denied`: what the bot may not do here."""
+    """A text channel of the guild, or a direct channel with `recipient_id`. `denied`: what the bot may not do here.
+
+    nsfw: only grown-ups may look.
+    """
 
     id: str
     name: str
@@ -106,6 +109,7 @@ class Channel:
     position: int = 0
     recipient_id: str | None = None
     denied: int = 0
+    nsfw: bool = False
     last_message_id: str | None = None
 
 
@@ -193,7 +197,7 @@ class World:
             "position": channel.position,
             "permission_overwrites": [overwrite] if channel.denied else [],
             "topic": None,
-            "nsfw": False,
+            "nsfw": channel.nsfw,
             "last_message_id": channel.last_message_id,
             "rate_limit_per_user": 0,
             "parent_id": None,

@@ -98,7 +98,7 @@ class ScriptedBackend:
 
     submitted: every accepted submission, in order.
     hold() stops all requests before their next step; release() lets them run, release(steps=2) lets two steps pass
-    and stops again. fail() makes matching requests fail; flag() marks a finished request's pictures as withheld.
+    and stops again. fail() makes matching requests fail; flag() marks a finished request's pictures as flagged.
     """
 
     def __init__(self, *, max_requests: int = 16, models: Iterable[ModelInfo] = (TINY,)) -> None:
@@ -139,7 +139,7 @@ class ScriptedBackend:
         self._failures.append(_Failure(matches, error, at_step, times))
 
     def flag(self, matches: Callable[[Recipe], bool] = lambda recipe: True) -> None:
-        """Mark the pictures of matching requests as withheld by the checkpoint's safety checker."""
+        """Mark the pictures of matching requests as flagged by the checkpoint's safety checker."""
         self._flagged = matches
 
     async def load(self, source: str) -> ModelInfo:

@@ -14,7 +14,9 @@ from bot.commands.inpaint import inpaint
 from bot.commands.job_details import job
 from bot.commands.lanes import fast, relax, turbo
 from bot.commands.menu import cancel_job
+from bot.commands.moderation import add_moderation
 from bot.commands.plans import Plans
+from bot.commands.report import report_job
 from bot.commands.vary import vary
 
 if TYPE_CHECKING:
@@ -31,9 +33,11 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     tree.add_command(relax)
     tree.add_command(turbo)
     tree.add_command(cancel_job)
+    tree.add_command(report_job)
     admin = Admin()
     for group in (Plans(), Pool(), QueueLimits()):
         admin.add_command(group)
     admin.add_command(confirm)
     admin.add_command(job)
+    add_moderation(admin)
     tree.add_command(admin)

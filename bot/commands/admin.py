@@ -79,6 +79,8 @@ class Models(AdminGroup, name="models", description="The models that draw"):
     async def default(self, interaction: discord.Interaction[Limner], model: str) -> None:
         await defer_privately(interaction)
         chosen = await interaction.client.catalogue.set_default(model)
+        note = interaction.client.studio.moderation.note
+        await note(f"model:{interaction.id}", "model", guild_id=None, by=interaction.user.id, reason=chosen.key)
         text = f"**{discord.utils.escape_markdown(chosen.key)}** draws from now on."
         await reply(interaction, text)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 async def cancel_job(interaction: discord.Interaction[Limner], message: discord.Message) -> None:
     """Stop the job of this message; a finished one of the member's own is deleted, as in the original."""
     client = interaction.client
-    job = await in_time(interaction, _job_of(client, message))
+    job = await in_time(interaction, job_of(client, message))
     if job is None:
         raise WrongInput("This message belongs to no job. Choose a waiting message or a result of yours.")
     if job.result_message_id != message.id and not identifies(message, job.id):
@@ -32,7 +32,7 @@ async def cancel_job(interaction: discord.Interaction[Limner], message: discord.
     await reply(interaction, "Deleted: the message and its pictures are gone.")
 
 
-async def _job_of(client: Limner, message: discord.Message) -> Job | None:
+async def job_of(client: Limner, message: discord.Message) -> Job | None:
     """By the message's id, or, in the moment before that is noted in the row, by its buttons."""
     if (job := await client.studio.job_of_message(message.id)) is not None:
         return job

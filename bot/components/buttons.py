@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import discord
 from discord.ui import Button, DynamicItem, Item, View
 
-from bot.access import require_served
+from bot.access import require_not_banned, require_served
 from bot.components.custom_id import (
     STATEMENT_FILE,
     STATEMENT_TEMPLATE,
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 
 class OurButton(DynamicItem[Button[View]], template=r"(?!)"):
-    """What all buttons share. Its own template matches nothing."""
+    """What all buttons share. Its own template matches nothing. `for_banned`: a banned member may press it too."""
+
+    for_banned = False
 
     def __init__(self, item: Button[View], custom_id: str) -> None:
         super().__init__(item)
@@ -55,6 +57,8 @@ class OurButton(DynamicItem[Button[View]], template=r"(?!)"):
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         try:
             require_served(interaction)
+            if not self.for_banned:
+                await require_not_banned(interaction)
             await self.press(interaction)
         except Exception as error:
             await answer(interaction, error)
@@ -100,6 +104,8 @@ class Reroll(JobButton, template=template("reroll")):
 
 class CancelJob(JobButton, template=template("cancel")):
     """Cancel Job, on the waiting and the progress message."""
+
+    for_banned = True
 
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
         await cancel_job(interaction, self.button_id.job_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import discord
 
-from bot.access import require_permissions, role_ids
+from bot.access import is_admin, require_permissions, role_ids
 from bot.components.buttons import OurButton
 from bot.components.custom_id import decode_offer, offer_template
 from bot.intake import accept
@@ -40,6 +40,7 @@ class Confirm(OfferButton, template=offer_template("confirm")):
             application_id=interaction.application_id,
             interaction_token=interaction.token,
             role_ids=role_ids(interaction.user),
+            by_admin=is_admin(interaction),
         )
         if await accept(interaction, order):
             await interaction.edit_original_response(content="Confirmed.", embed=None, view=None)

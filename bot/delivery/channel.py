@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import discord
 
 from bot.components.views import awaits, grid_view, identifies, image_view
+from bot.delivery.audience import is_age_restricted
 from bot.delivery.files import picture_file
 from bot.delivery.progress import ProgressEdits, RateLimited
 from bot.delivery.render import JobText, cancelled, failed, in_progress, result
@@ -94,7 +96,11 @@ class ChannelDelivery:
         except ValueError as error:
             raise Undeliverable(str(error)) from error
         view = image_view(job.id) if job.action == JobAction.UPSCALE else grid_view(job.id, len(images))
-        message = await self._send(job, text, file=file, view=view, reference=await self._parent(job))
+        grown_ups = any(image.flagged and not image.withheld for image in images)
+        if grown_ups and not await is_age_restricted(self._client, job.guild_id, job.channel_id):
+            raise Undeliverable("flagged pictures were drawn for an age-restricted channel, which it isn't any more")
+        reference = await self._parent(job)
+        message = await self._send(job, text, file=file, view=view, reference=reference, directly=not grown_ups)
         await self._remove_waiting(job)
         return message.id
 
@@ -132,6 +138,14 @@ class ChannelDelivery:
             await self._message(job, job.message_id).edit(content=text, view=None, attachments=[])
         except (discord.HTTPException, OSError) as error:
             log.info("job %s: nor can its waiting message be edited: %s", job.id, error)
+
+    async def is_age_restricted(self, job: Job) -> bool:
+        """Whether only grown-ups see the job's channel; False when that can't be found out now."""
+        try:
+            return await is_age_restricted(self._client, job.guild_id, job.channel_id)
+        except (discord.DiscordException, aiohttp.ClientError, OSError) as error:
+            log.warning("job %s: nobody can say whether its channel is age-restricted: %s", job.id, error)
+            return False
 
     async def find_result(self, job: Job) -> int | None:
         """The job's result if it is already in the channel: a kill may have come after the post."""
@@ -180,8 +194,9 @@ class ChannelDelivery:
         file: discord.File | None = None,
         view: discord.ui.View | None = None,
         reference: discord.MessageReference | None = None,
+        directly: bool = True,
     ) -> discord.Message:
-        """Post in the job's channel, or to the member when the channel is gone. The nonce stops a double post."""
+        """Post in the job's channel, or, if `directly`, to the member when that is gone. The nonce stops doubles."""
         channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
         # discord.py wants each argument left out rather than None.
         parts = {"file": file, "view": view, "reference": reference}
@@ -189,6 +204,8 @@ class ChannelDelivery:
         try:
             return await channel.send(text, nonce=job.id, **given)
         except (discord.NotFound, discord.Forbidden) as gone:
+            if not directly:
+                raise Undeliverable(f"the channel refuses the message: {gone}") from gone
             log.warning("job %s: its channel refuses (%s); trying a direct message", job.id, gone)
             # Buttons need a channel that the bot serves, and an answer a message to point to.
             given.pop("reference", None)

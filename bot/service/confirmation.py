@@ -52,13 +52,25 @@ class Offers:
             await offers.save(session, offer)
 
     async def order(
-        self, offer_id: int, *, member_id: int, application_id: int, interaction_token: str, role_ids: frozenset[int]
+        self,
+        offer_id: int,
+        *,
+        member_id: int,
+        application_id: int,
+        interaction_token: str,
+        role_ids: frozenset[int],
+        by_admin: bool,
     ) -> Order:
         """The order that the member confirms now: submit it. Raises OfferAnswered, NotYourJob."""
         async with self._database.read() as session:
             offer = await _open(session, offer_id, member_id, now=self._clock())
-        answered = {"application_id": application_id, "interaction_token": interaction_token, "role_ids": role_ids}
-        return _again(offer, **answered)
+        return _again(
+            offer,
+            application_id=application_id,
+            interaction_token=interaction_token,
+            role_ids=role_ids,
+            by_admin=by_admin,
+        )
 
     async def decline(self, offer_id: int, *, member_id: int) -> None:
         """Forget the order. Raises OfferAnswered, NotYourJob."""

@@ -42,6 +42,10 @@ class Delivery(Protocol):
         """Say on the waiting message, if that still works, that the result can't be posted. Never raises."""
         ...
 
+    async def is_age_restricted(self, job: Job) -> bool:
+        """Whether only grown-ups see the job's channel, as far as can be found out now. Never raises."""
+        ...
+
     async def find_result(self, job: Job) -> int | None:
         """The message id of the job's result if it was posted already."""
         ...

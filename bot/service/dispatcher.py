@@ -43,6 +43,7 @@ class Dispatcher:
         self._studio = studio
         self._backend = backend
         self._storage = storage
+        self._delivery = delivery
         self._courier = Courier(studio, delivery, storage, sleep)
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -218,7 +219,10 @@ class Dispatcher:
 
     async def _settle(self, job: Job, finished: Finished) -> Job | None:
         try:
-            return await self._studio.settle(job, finished)
+            if not any(image.flagged for image in finished.images):
+                return await self._studio.settle(job, finished)
+            grown_ups = await self._delivery.is_age_restricted(job)
+            return await self._studio.settle(job, finished, age_restricted=grown_ups)
         except FileNotFoundError:
             log.exception("job %s: an input is gone", job.id)
             return await self._studio.fail(job.id, GONE)

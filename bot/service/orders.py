@@ -20,6 +20,7 @@ class Order:
     Commands bring a `prompt`, /vary and /inpaint the bytes of an `image`, /inpaint those of a `mask`. Buttons bring the
     `parent_id` of the job that they hang under and, except 🔄, the 1-based `index` of its picture. `role_ids` are the
     member's roles in the guild; `confirmed` is the price that the member has agreed to, None when not asked.
+    `by_admin`: a rule of the block-list doesn't ban this member.
     Raises ValueError when these don't belong to the action: that is a mistake of the caller, not of the member.
     """
 
@@ -37,6 +38,7 @@ class Order:
     mask: bytes | None = None
     role_ids: frozenset[int] = frozenset()
     confirmed: int | None = None
+    by_admin: bool = False
 
     def __post_init__(self) -> None:
         is_button = self.action in BUTTON_ACTIONS
@@ -60,13 +62,14 @@ class Ticket:
     """An accepted job and what its waiting message shows.
 
     `place` is 1 for the next job; `eta_s` is seconds until it is done, None while nothing was measured yet;
-    `available` is what is left to whoever pays.
+    `available` is what is left to whoever pays; `warnings` are the block-list's phrases that the member is warned of.
     """
 
     job: Job
     place: int
     eta_s: float | None
     available: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ async def check_parent(session: AsyncSession, order: Order) -> tuple[Job, Image 
     image = await jobs.image(session, parent.id, order.index)
     if image is None or image.deleted_at is not None:
         raise InvalidParameter(f"This job has no picture #{order.index}. Choose one that it shows.")
-    if image.flagged:
+    if image.withheld:
         raise InvalidImage(f"Picture #{order.index} was withheld by the model's safety checker. Choose another one.")
     return parent, image
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from db.models import Image, Job, JobState, Model
-from db.plan_tables import Payer, Period, Plan, PlanRole, QueueLimit
-
-__all__ = ["Image", "Job", "JobState", "Model", "Payer", "Period", "Plan", "PlanRole", "QueueLimit"]
+__all__ = [
+    "Audit",
+    "Image",
+    "Job",
+    "JobState",
+    "Model",
+    "Payer",
+    "Period",
+    "Plan",
+    "PlanRole",
+    "QueueLimit",
+    "Report",
+    "Rule",
+]

