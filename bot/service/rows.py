@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from db.models import Image, Job, JobState, Model
+from db.moderation_tables import Audit, Report, Rule
+from db.plan_tables import Payer, Period, Plan, PlanRole, QueueLimit
+
 __all__ = [
     "Audit",
     "Image",

@@ -39,7 +39,12 @@ async def asked(shop: Workshop, order: Order) -> ConfirmationNeeded:
 
 async def answered(shop: Workshop, offer_id: int, member: int = ADA) -> Order:
     return await shop.studio.offers.order(
-        offer_id, member_id=member, application_id=2001, interaction_token="newer token", role_ids=frozenset()
+        offer_id,
+        member_id=member,
+        application_id=2001,
+        interaction_token="newer token",
+        role_ids=frozenset(),
+        by_admin=False,
     )
 
 
