@@ -50,6 +50,7 @@ __all__ = [
     "check_books",
     "ensure_account",
     "expired",
+    "forfeit",
     "grant",
     "member_account",
     "post",
@@ -201,6 +202,20 @@ async def refund(
     if refundable < (amount or 1):
         raise RefundExceedsTransfer(paid.id, refundable=refundable, amount=amount)
     wanted["amount"] = refundable if amount is None else amount
+    return await _move(session, Transfer(id=id, **wanted, created_at=now))
+
+
+async def forfeit(session: AsyncSession, *, id: str, account_id: str, amount: int, now: datetime) -> Transfer:
+    """Give an account's credits back to where they came from: its owner leaves. The opposite of a grant.
+
+    Raises InvalidAmount, AccountsMustDiffer, TransferExistsWithDifferent, AccountNotFound, InsufficientBalance.
+    """
+    _check_amount(amount)
+    _check_accounts(account_id, GRANTS)
+    wanted = _content(TransferKind.SINGLE, account_id, GRANTS, amount, TransferCode.ADJUSTMENT)
+    if existing := await _retried(session, id, wanted):
+        return existing
+    await _require_accounts(session, account_id, GRANTS)
     return await _move(session, Transfer(id=id, **wanted, created_at=now))
 
 

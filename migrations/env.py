@@ -10,6 +10,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, NullPool, create_engine
 
+from db import desk_tables  # noqa: F401 - its tables belong to the Base's metadata
 from db.models import Base, UtcDateTime
 
 

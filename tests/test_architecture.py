@@ -156,7 +156,7 @@ def test_text_is_pure(place: str, own: tuple[str, ...]) -> None:
         assert called.isdisjoint({"open", "print", "input", "exec", "eval", "__import__"}), name_of(path)
 
 
-LEDGER_WRITES = {"ensure_account", "reserve", "post", "void", "grant", "refund"}
+LEDGER_WRITES = {"ensure_account", "reserve", "post", "void", "grant", "refund", "forfeit"}
 
 
 def ledger_writes(source: str) -> set[str]:

@@ -12,6 +12,7 @@ from bot.commands.imagine import imagine
 from bot.commands.inpaint import inpaint
 from bot.commands.lanes import fast, relax, turbo
 from bot.commands.menu import cancel_job
+from bot.commands.privacy import PrivacyGroup
 from bot.commands.vary import vary
 
 if TYPE_CHECKING:
@@ -28,4 +29,5 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     tree.add_command(relax)
     tree.add_command(turbo)
     tree.add_command(cancel_job)
+    tree.add_command(PrivacyGroup())
     tree.add_command(Admin())

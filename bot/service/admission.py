@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.service import pricing, recipes, settlement
 from bot.service.actions import JobAction
 from bot.service.errors import AlreadyActive, AlreadyUpscaled, InsufficientCredits
+from bot.service.gate import check_open
 from bot.service.limits import check_queue
 from bot.service.orders import Order
 from bot.service.planning import Plan, check_parent
@@ -33,6 +34,7 @@ async def accepted_before(session: AsyncSession, order: Order) -> list[Job]:
 
 async def admit(session: AsyncSession, order: Order, plan: Plan, *, now: datetime, welcome_credits: int) -> list[Job]:
     """Insert the plan's jobs, each with its reservation. Raises StudioError: then the transaction must roll back."""
+    await check_open(session, order.member_id)
     await settlement.welcome(session, order.member_id, credits=welcome_credits, now=now)
     if order.parent_id is not None:
         await check_parent(session, order)

@@ -55,13 +55,14 @@ class Ticket:
     """An accepted job and what its waiting message shows.
 
     `place` is 1 for the next job; `eta_s` is seconds until it is done, None while nothing was measured yet;
-    `available` is what is left to the member.
+    `available` is what is left to the member; `paused` that nothing is begun until an admin says so.
     """
 
     job: Job
     place: int
     eta_s: float | None
     available: int
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

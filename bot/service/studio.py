@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import estimates, settlement, statement, views
+from bot.service import estimates, gate, settlement, statement, views
 from bot.service.actions import JobAction
 from bot.service.admission import accepted_before, admit
 from bot.service.errors import AlreadyActive, InvalidParameter, JobNotFound, NotCancellable, NotYourJob
@@ -127,10 +127,13 @@ class Studio:
     async def claim(self, action: JobAction | None = None) -> Job | None:
         """The next job to do, RUNNING from now on; None when none is ready. With `action` only of that kind.
 
-        An upscale takes nothing from the device, so it waits neither for it nor for its member's other jobs.
+        An upscale takes nothing from the device, so it waits neither for it nor for its member's other jobs. While the
+        queue is paused nothing is claimed.
         """
         limit = MAX_ACTIVE_PER_MEMBER if action is JobAction.UPSCALE else MAX_RUNNING_PER_MEMBER
         async with self._database.write() as session:
+            if await gate.is_paused(session):
+                return None
             return await jobs.claim(session, now=self._clock(), max_running_per_member=limit, action=action)
 
     async def settle(self, job: Job, finished: Finished) -> Job:
@@ -308,14 +311,19 @@ class Studio:
 
     async def _tickets(self, session: AsyncSession, order: Order, accepted: Sequence[Job]) -> tuple[Ticket, ...]:
         available = (await ledger.balance(session, ledger.member_account(order.member_id))).available
-        etas = await estimates.finish_in(session, accepted)
+        paused = await gate.is_paused(session)
+        etas = [None for _ in accepted] if paused else await estimates.finish_in(session, accepted)
         places = [await jobs.place_in_queue(session, job.id) for job in accepted]
         return tuple(
-            Ticket(job, place, eta_s, available) for job, place, eta_s in zip(accepted, places, etas, strict=True)
+            Ticket(job, place, eta_s, available, paused)
+            for job, place, eta_s in zip(accepted, places, etas, strict=True)
         )
 
     def _stage(self, plan: Plan) -> list[Path]:
-        return [self._storage.stage(plan.files) for _ in plan.recipes] if plan.files else []
+        try:
+            return [self._storage.stage(plan.files) for _ in plan.recipes] if plan.files else []
+        except FileNotFoundError:  # removed between the plan and now
+            raise JobNotFound("The picture is gone from the server. Start a new job.") from None
 
     def _discard(self, staged: Sequence[Path]) -> None:
         for folder in staged:
