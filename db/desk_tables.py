@@ -13,8 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models import Base, Job, UtcDateTime
 
-KEPT = text("state = 'succeeded' AND deleted_at IS NULL")
-"""Condition on a Job: its pictures are on disk. Spelled without parameters, or SQLite could not use the index."""
+_KEPT = text("deleted_at IS NULL")
 
 
 class QueueMode(StrEnum):
@@ -73,4 +72,4 @@ class Removal(Base):
 
 
 # What is removed next is found without walking over all that was removed before.
-Index("ix_jobs_kept", Job.created_at, sqlite_where=KEPT, postgresql_where=KEPT)
+Index("ix_jobs_kept", Job.state, Job.created_at, sqlite_where=_KEPT, postgresql_where=_KEPT)

@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from db import jobs
-from db.desk_tables import KEPT
-from db.models import Job
+from db.models import Job, JobState
 
 
 async def removable(session: AsyncSession, *, limit: int, before: datetime | None = None) -> Sequence[str]:
@@ -23,7 +22,8 @@ async def removable(session: AsyncSession, *, limit: int, before: datetime | Non
     needed = select(child.id).where(child.parent_id == Job.id, child.state.in_(jobs.ACTIVE)).exists()
     oldest = (
         select(Job.id)
-        .where(KEPT, Job.created_at < before if before is not None else true(), ~needed)
+        .where(Job.state == JobState.SUCCEEDED, Job.deleted_at.is_(None), ~needed)
+        .where(Job.created_at < before if before is not None else true())
         .where(or_(Job.delivered_at.is_not(None), Job.undeliverable_at.is_not(None)))
         .order_by(Job.created_at)
         .limit(limit)

@@ -190,7 +190,8 @@ def _prefix_of_timestamp(element: _utc_prefix, compiler: SQLCompiler, **kw: Any)
 
 @compiles(_utc_prefix, "sqlite")
 def _prefix_of_text(element: _utc_prefix, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"substr({compiler.process(element.clauses, **kw)})"
+    moment, length = (compiler.process(part, **kw) for part in element.clauses)
+    return f"substr({moment}, 1, {length})"
 
 
 @compiles(_elapsed_s)

@@ -84,7 +84,7 @@ def _draw_jobs(axes: Axes, overview: Overview) -> None:
 
 
 def _hours(overview: Overview, start: datetime) -> float:
-    """How long the span that begins then has lasted so far; at least an hour, or the last day would begin with a jump."""
+    """How many hours the span has lasted so far; at least one, or each day would begin with a jump."""
     lasted = min(overview.until, start + overview.span.length) - start
     return max(1.0, lasted / timedelta(hours=1))
 

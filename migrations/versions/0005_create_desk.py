@@ -49,10 +49,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_kept",
         "jobs",
-        ["created_at"],
+        ["state", "created_at"],
         unique=False,
-        sqlite_where=sa.text("state = 'succeeded' AND deleted_at IS NULL"),
-        postgresql_where=sa.text("state = 'succeeded' AND deleted_at IS NULL"),
+        sqlite_where=sa.text("deleted_at IS NULL"),
+        postgresql_where=sa.text("deleted_at IS NULL"),
     )
     _replace_trigger(
         " WHEN NOT ("
