@@ -102,17 +102,16 @@ async def _cancel_one(interaction: discord.Interaction[Limner], typed: str) -> N
 def _embed(state: QueueState) -> discord.Embed:
     """Everything about the queue; the fields stay under Discord's 1,024 characters."""
     queue = state.queue
-    title = "Queue"
     text = MODES[state.mode]
     if state.mode is QueueMode.DRAINING and not queue.running and not queue.queued:
         text += "\nIt is empty: a restart disturbs nobody now."
-    embed = discord.Embed(title=title, description=text, colour=BLURPLE)
+    embed = discord.Embed(title="Queue", description=text, colour=BLURPLE)
     running, waiting = len(queue.running), len(queue.queued)
     embed.add_field(
-        name=f"Running ({running})", value=f"{lanes(state.running)}\n{job_lines(queue.running)}", inline=False
+        name=f"Running ({running})", value=f"{lanes(state.running)}\n{job_lines(queue.running)}".strip(), inline=False
     )
     embed.add_field(
-        name=f"Waiting ({waiting})", value=f"{lanes(state.waiting)}\n{job_lines(queue.queued)}", inline=False
+        name=f"Waiting ({waiting})", value=f"{lanes(state.waiting)}\n{job_lines(queue.queued)}".strip(), inline=False
     )
     embed.add_field(name="Members", value=str(state.members))
     embed.add_field(name="Longest wait now", value=span(state.longest_wait_s))

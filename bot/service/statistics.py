@@ -62,7 +62,7 @@ class Statistics:
             wait = await stats.overall_waits(session, **within)
             credits = await stats.credits(session, **within)
             totals = await stats.totals(session, **within)
-        starts = [since + number * span.length for number in range(-(-(now - since) // span.length) or 1)]
+        starts = [since + number * span.length for number in range(timedelta(days=days) // span.length)]
         jobs = {state: [0] * len(starts) for state in JobState}
         for one in outcomes:
             jobs[one.state][(one.start - since) // span.length] = one.jobs

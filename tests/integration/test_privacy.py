@@ -309,6 +309,7 @@ async def anonymised_but_files_kept(shop: Workshop) -> None:
     """Killed after the commit: as if deleting files did nothing."""
     await shop.restart()
     await cancelled(shop)
+    shop.dispatcher.wake()
     await shop.until_told(*[job.id for job in await rows_of(shop, ADA)])
     delete, shop.storage.delete = shop.storage.delete, lambda job_id: None  # type: ignore[method-assign]
     assert (await privacy_of(shop).step(ADA)).done
