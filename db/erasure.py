@@ -162,7 +162,9 @@ def _other_references() -> Iterator[Column[int]]:
     """Columns of other modules that refer to a member: they follow, or the member's row could not go."""
     for table in Base.metadata.sorted_tables:
         for column in table.columns:
-            if table.name not in ("jobs", "preferences") and column.references(Member.__table__.c.id):
+            if table.name not in ("jobs", "preferences") and any(
+                key.column is Member.__table__.c.id for key in column.foreign_keys
+            ):
                 yield column
 
 

@@ -118,11 +118,11 @@ async def credits(session: AsyncSession, *, since: datetime, until: datetime) ->
 
 async def totals(session: AsyncSession, *, since: datetime, until: datetime) -> Totals:
     """Jobs ordered, members who ordered, device time."""
-    counted = select(func.count(), func.count(Job.member_id.distinct()), func.coalesce(func.sum(Job.device_ms), 0))
-    jobs, members, device_ms = (
+    counted = select(func.count(), func.count(Job.member_id.distinct()), func.sum(Job.device_ms))
+    ordered, members, device_ms = (
         await session.execute(counted.where(*_within(Job.created_at, since, until)).select_from(Job))
     ).one()
-    return Totals(int(jobs), int(members), int(device_ms))
+    return Totals(int(ordered), int(members), int(device_ms or 0))
 
 
 def _within(column: InstrumentedAttribute[datetime], since: datetime, until: datetime) -> Sequence[ColumnElement[bool]]:

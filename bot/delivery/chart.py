@@ -41,9 +41,10 @@ def draw(overview: Overview) -> bytes:
     """The card as PNG, about 100 kB."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=SIZE_IN, dpi=DPI, facecolor=BACKGROUND, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr, call-arg] - it is a constrained one
+    layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
+    figure = Figure(figsize=SIZE_IN, dpi=DPI, facecolor=BACKGROUND, layout=layout)
     FigureCanvasAgg(figure)
     jobs, waits, credits = figure.subplots(3, 1)
     _draw_jobs(jobs, overview)
@@ -70,7 +71,7 @@ def _draw_jobs(axes: Axes, overview: Overview) -> None:
         if not any(rates):
             continue
         axes.bar(
-            overview.starts,  # type: ignore[arg-type] - dates are what the axis is made of
+            overview.starts,  # type: ignore[arg-type]
             rates,
             width=overview.span.length * 0.86,  # type: ignore[arg-type]
             bottom=bottom,
@@ -175,9 +176,9 @@ def _set_time(axes: Axes, start: datetime, end: datetime, *, whole_days: bool, i
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DayLocator
 
     few_days = whole_days and end - start <= timedelta(days=14)
-    locator = DayLocator(tz=UTC) if few_days else AutoDateLocator(tz=UTC, minticks=3, maxticks=8)
+    locator = DayLocator(tz=UTC) if few_days else AutoDateLocator(tz=UTC, minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
     axes.xaxis.get_offset_text().set_color(MUTED)
     axes.xaxis.get_offset_text().set_visible(is_last)
     margin = (end - start) * 0.01
