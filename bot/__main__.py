@@ -20,7 +20,9 @@ import discord
 from bot.client import Limner, point_discord_at
 from bot.config import Settings, SettingsError
 from bot.delivery.channel import ChannelDelivery
+from bot.delivery.removal import MessageRemoval
 from bot.service.catalogue import Catalogue
+from bot.service.desk import Desk
 from bot.service.dispatcher import Dispatcher
 from bot.service.storage import Storage
 from bot.service.studio import Studio
@@ -81,6 +83,7 @@ async def serve(settings: Settings) -> None:
         client = Limner(settings, studio, catalogue)
         delivery = ChannelDelivery(client, studio, storage)
         client.dispatcher = Dispatcher(studio, backend, delivery, storage)
+        client.desk = Desk(database, studio, storage, client.dispatcher, MessageRemoval(client), clock=now)
         try:
             await _until_stopped(client, settings.discord_token.get_secret_value())
         finally:

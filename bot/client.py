@@ -19,6 +19,8 @@ from bot.access import require_not_banned, require_served
 from bot.commands import register
 from bot.components.buttons import BUTTONS
 from bot.components.custom_id import is_ours
+from bot.components.desk_buttons import DESK_BUTTONS
+from bot.components.forms import submitted
 from bot.components.moderation_id import is_moderators
 from bot.components.moderators import MODERATORS_BUTTONS
 from bot.components.offers import OFFER_BUTTONS
@@ -26,6 +28,7 @@ from bot.config import Settings
 from bot.delivery.deletion import delete_reacted
 from bot.errors import StaleComponent, answer
 from bot.service.catalogue import Catalogue
+from bot.service.desk import Desk
 from bot.service.dispatcher import Dispatcher
 from bot.service.studio import Studio
 
@@ -33,7 +36,7 @@ log = logging.getLogger(__name__)
 
 DELETE_EMOJI = "❌"
 # What stops or removes something of one's own stays open to banned members.
-FOR_BANNED = frozenset({"Cancel Job"})
+FOR_BANNED = frozenset({"Cancel Job", "privacy export", "privacy delete"})
 
 
 def point_discord_at(settings: Settings) -> None:
@@ -51,7 +54,7 @@ class Tree(app_commands.CommandTree["Limner"]):
     async def interaction_check(self, interaction: discord.Interaction[Limner]) -> bool:
         try:
             require_served(interaction)
-            if interaction.command is None or interaction.command.name not in FOR_BANNED:
+            if interaction.command is None or interaction.command.qualified_name not in FOR_BANNED:
                 await require_not_banned(interaction)
         except Exception as error:
             if interaction.type is discord.InteractionType.application_command:
@@ -64,12 +67,13 @@ class Tree(app_commands.CommandTree["Limner"]):
 
 
 class Limner(discord.Client):
-    """`dispatcher` is set by the composition root before login: its delivery needs this client.
+    """`dispatcher` and `desk` are set by the composition root before login: their far ends need this client.
 
     `crash` is what made the client close itself, None otherwise.
     """
 
     dispatcher: Dispatcher
+    desk: Desk
 
     def __init__(self, settings: Settings, studio: Studio, catalogue: Catalogue) -> None:
         super().__init__(
@@ -91,13 +95,15 @@ class Limner(discord.Client):
         self._connection.parsers["INTERACTION_CREATE"] = self._receive_interaction
         self.crash: Exception | None = None
         self._work: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
 
     async def setup_hook(self) -> None:
         """Runs after login and before the gateway connects, so that no press arrives before its button is known."""
-        self.add_dynamic_items(*BUTTONS, *OFFER_BUTTONS, *MODERATORS_BUTTONS)
+        self.add_dynamic_items(*BUTTONS, *OFFER_BUTTONS, *MODERATORS_BUTTONS, *DESK_BUTTONS)
         commands = await self.tree.sync()
         log.info("%d commands registered", len(commands))
         self._work = asyncio.create_task(self._recover_and_run(), name="dispatcher")
+        self._housekeeping = asyncio.create_task(self.desk.housekeeper.run(), name="housekeeper")
 
     async def _recover_and_run(self) -> None:
         try:
@@ -129,6 +135,8 @@ class Limner(discord.Client):
         custom_id = str(interaction.data.get("custom_id", "")) if interaction.data else ""
         is_modal = interaction.type is discord.InteractionType.modal_submit
         is_component = interaction.type is discord.InteractionType.component
+        if is_modal and await submitted(interaction):
+            return
         if is_modal or (is_component and not is_ours(custom_id) and not is_moderators(custom_id)):
             await answer(interaction, StaleComponent())
 
@@ -139,6 +147,9 @@ class Limner(discord.Client):
 
     async def close(self) -> None:
         """Stop taking work, then leave Discord. Running jobs stay RUNNING in their rows for the next start."""
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.gather(self._housekeeping, return_exceptions=True)
         work, self._work = self._work, None
         if work is not None and work is not asyncio.current_task():
             await self.dispatcher.aclose()

@@ -122,7 +122,8 @@ async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket
 
     The answer to the interaction serves the first job; the rest, and all after a deferral, are ordinary messages.
     """
-    text = waiting(job_text(ticket.job), place=ticket.place, eta_s=ticket.eta_s, available=ticket.available)
+    job, left = job_text(ticket.job), ticket.available
+    text = waiting(job, place=ticket.place, eta_s=ticket.eta_s, available=left, paused=ticket.paused)
     view = waiting_view(ticket.job.id)
     if not interaction.response.is_done():
         response = await interaction.response.send_message(text, view=view)

@@ -1,5 +1,5 @@
 """Rows: members, jobs, pictures, the ledger. Knows no Discord, no generation, no prices."""
 
-from db import moderation_tables, plan_tables
+from db import desk_tables, moderation_tables, plan_tables
 
-__all__ = ["moderation_tables", "plan_tables"]
+__all__ = ["desk_tables", "moderation_tables", "plan_tables"]

@@ -188,7 +188,8 @@ async def grant(
 
 
 async def take_back(session: AsyncSession, *, id: str, account_id: str, amount: int, now: datetime) -> Transfer:
-    """Move credits of an account back to where they came from: what a plan gave and nobody used. Never reserved ones.
+    """Move credits of an account back to where they came from: what a plan gave and nobody used, or all that
+    somebody leaves behind. Never reserved ones.
 
     Raises InvalidAmount, AccountsMustDiffer, TransferExistsWithDifferent, AccountNotFound, InsufficientBalance.
     """

@@ -16,6 +16,7 @@ from bot.commands.lanes import fast, relax, turbo
 from bot.commands.menu import cancel_job
 from bot.commands.moderation import add_moderation
 from bot.commands.plans import Plans
+from bot.commands.privacy import PrivacyGroup
 from bot.commands.report import report_job
 from bot.commands.vary import vary
 
@@ -34,6 +35,7 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     tree.add_command(turbo)
     tree.add_command(cancel_job)
     tree.add_command(report_job)
+    tree.add_command(PrivacyGroup())
     admin = Admin()
     for group in (Plans(), Pool(), QueueLimits()):
         admin.add_command(group)

@@ -8,7 +8,10 @@ import discord
 from discord import app_commands
 
 from bot.access import is_admin, role_ids
-from bot.commands.account import job_lines
+from bot.commands.admin_group import AdminGroup
+from bot.commands.queue_desk import Queue
+from bot.commands.retention import retention
+from bot.commands.stats import stats
 from bot.errors import RED, NotAdmin
 from bot.replies import BLURPLE, defer_privately, in_time, reply
 from bot.service.studio import AccountView
@@ -19,17 +22,6 @@ if TYPE_CHECKING:
 MAX_GRANT = 1_000_000
 MAX_CHOICES = 25
 MAX_PROBLEMS = 10
-
-
-class AdminGroup(app_commands.Group):
-    """A group whose commands only admins run."""
-
-    async def interaction_check(self, interaction: discord.Interaction[discord.Client]) -> bool:
-        if not is_admin(interaction):  # type: ignore[arg-type]
-            if interaction.type is discord.InteractionType.application_command:
-                raise NotAdmin
-            return False
-        return True
 
 
 class Credits(AdminGroup, name="credits", description="Grant and look up credits"):
@@ -95,16 +87,6 @@ class Models(AdminGroup, name="models", description="The models that draw"):
         return [app_commands.Choice(name=key[:100], value=key) for key in keys[:MAX_CHOICES] if len(key) <= 100]
 
 
-class Queue(AdminGroup, name="queue", description="What runs and what waits"):
-    @app_commands.command(name="show", description="Show running and waiting jobs")
-    async def show(self, interaction: discord.Interaction[Limner]) -> None:
-        queue = await in_time(interaction, interaction.client.studio.queue())
-        embed = discord.Embed(title="Queue", colour=BLURPLE)
-        embed.add_field(name=f"Running ({len(queue.running)})", value=job_lines(queue.running), inline=False)
-        embed.add_field(name=f"Waiting ({len(queue.queued)})", value=job_lines(queue.queued), inline=False)
-        await reply(interaction, embed=embed)
-
-
 @app_commands.command(name="books", description="Prove that the credits add up")
 async def books(interaction: discord.Interaction[Limner]) -> None:
     if not is_admin(interaction):
@@ -133,3 +115,5 @@ class Admin(app_commands.Group):
         for group in (Credits(), Models(), Queue()):
             self.add_command(group)
         self.add_command(books)
+        self.add_command(stats)
+        self.add_command(retention)

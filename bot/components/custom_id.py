@@ -1,5 +1,6 @@
-"""What a button carries: `job:<action>:<job id>:<index>`, `account:...` under what a member asks about himself, or
-`offer:<answer>:<interaction id>`. Pure text; knows neither discord.py nor what the actions do.
+"""What a button carries: `job:<action>:<job id>:<index>`, `account:...` under what a member asks about himself,
+`offer:<answer>:<interaction id>` under a price, or `desk:...` under what an admin is asked. Pure text; knows neither
+discord.py nor what the actions do.
 
 Discord allows 100 characters and gives the text back on every press, also after a restart. Members' clients send it,
 so a press is never trusted to be one of our buttons before `decode` has read it.
@@ -22,6 +23,7 @@ TEMPLATE: Final = rf"job:(?P<action>{'|'.join(ACTIONS)}):(?P<job_id>{_JOB_ID}):(
 MAX_PAGE: Final = 999
 STATEMENT_TEMPLATE: Final = r"account:statement:(?:0|[1-9][0-9]{0,2})"
 STATEMENT_FILE: Final = "account:csv"
+CANCEL_ALL_TEMPLATE: Final = r"desk:cancel:(?:all|[1-9][0-9]{0,19})"
 
 ANSWERS: Final = ("confirm", "cancel")
 _SNOWFLAKE: Final = r"[1-9][0-9]{0,19}"
@@ -99,7 +101,21 @@ def decode_offer(custom_id: str) -> int:
     return int(match["offer_id"])
 
 
+def encode_cancel_all(member_id: int | None) -> str:
+    """The custom_id of the button that cancels all jobs of a member, or all that wait."""
+    return f"desk:cancel:{member_id or 'all'}"
+
+
+def decode_cancel_all(custom_id: str) -> int | None:
+    """Inverse of `encode_cancel_all`. Raises ValueError for everything that it doesn't make."""
+    if re.fullmatch(CANCEL_ALL_TEMPLATE, custom_id) is None:
+        raise ValueError(f"{custom_id[:100]!r} cancels nothing")
+    whose = custom_id.rpartition(":")[2]
+    return None if whose == "all" else int(whose)
+
+
 def is_ours(custom_id: str) -> bool:
     """Whether some button of ours carries this."""
-    patterns = (*map(template, ACTIONS), STATEMENT_TEMPLATE, STATEMENT_FILE, OFFER_TEMPLATE)
+    others = (STATEMENT_TEMPLATE, STATEMENT_FILE, OFFER_TEMPLATE, CANCEL_ALL_TEMPLATE)
+    patterns = (*map(template, ACTIONS), *others)
     return any(re.fullmatch(pattern, custom_id) for pattern in patterns)

@@ -65,9 +65,16 @@ class JobText:
     from_pool: bool = False
 
 
-def waiting(job: JobText, *, place: int | None, eta_s: float | None, available: int | None = None) -> str:
-    """Accepted, not begun. `place` 1 is next, `available` what is left besides; unknown parts are left out."""
+def waiting(
+    job: JobText, *, place: int | None, eta_s: float | None, available: int | None = None, paused: bool = False
+) -> str:
+    """Accepted, not begun. `place` 1 is next, `available` what is left besides; unknown parts are left out.
+
+    `paused`: an admin has stopped the queue.
+    """
     details = [] if place is None else [f"place {place}"]
+    if paused:
+        details.append("paused")
     if eta_s is not None and math.isfinite(eta_s):
         details.append(f"about {_duration(eta_s)}")
     return _message(job, "(Waiting to start)", [*details, _credits(job.price), *_left(job, available)])

@@ -15,6 +15,7 @@ from bot.service.errors import (
     InsufficientCredits,
     OfferAnswered,
 )
+from bot.service.gate import check_open
 from bot.service.orders import Order
 from bot.service.planning import Outline, check_parent
 from bot.service.terms import Terms
@@ -46,6 +47,7 @@ async def admit(
     session: AsyncSession, order: Order, outline: Outline, *, now: datetime, welcome_credits: int
 ) -> list[Job]:
     """Insert the outline's jobs, each with its reservation. Raises StudioError: then the transaction must roll back."""
+    await check_open(session, order.member_id)
     await settlement.welcome(session, order.member_id, credits=welcome_credits, now=now)
     plan = await plans.of(session, order.member_id, order.guild_id, order.role_ids)
     await refills.refill(session, order.member_id, plan, now=now)

@@ -15,7 +15,9 @@ StudioError
 ├── AlreadyActive        the same button's job is still waiting or running
 ├── AlreadyUpscaled      the picture was upscaled before; `.job` is the first one
 ├── NotCancellable       the job has ended already
-└── ModelUnavailable     no model, or it can't do what was asked
+├── ModelUnavailable     no model, or it can't do what was asked
+├── QueueClosed          an admin lets the queue run empty: no new orders
+└── BeingForgotten       the member's data is being deleted
 
 Undeliverable is not for members: delivery raises it when there is nowhere left to post.
 """
@@ -128,6 +130,23 @@ class NotCancellable(StudioError):
 
 class ModelUnavailable(StudioError):
     title = "Model unavailable"
+
+
+class QueueClosed(StudioError):
+    title = "Not taking orders"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The bot is finishing what waits and takes no new orders, for an update or a restart. "
+            "Please try again in a few minutes; nothing was charged."
+        )
+
+
+class BeingForgotten(StudioError):
+    title = "Your data is being deleted"
+
+    def __init__(self) -> None:
+        super().__init__("You asked for it with `/privacy delete`. Order again in a minute, as a new member.")
 
 
 class Undeliverable(Exception):

@@ -62,7 +62,8 @@ class Ticket:
     """An accepted job and what its waiting message shows.
 
     `place` is 1 for the next job; `eta_s` is seconds until it is done, None while nothing was measured yet;
-    `available` is what is left to whoever pays; `warnings` are the block-list's phrases that the member is warned of.
+    `available` is what is left to whoever pays; `warnings` are the block-list's phrases that the member is warned of;
+    `paused`: nothing is begun until an admin says so.
     """
 
     job: Job
@@ -70,6 +71,7 @@ class Ticket:
     eta_s: float | None
     available: int
     warnings: tuple[str, ...] = ()
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db import allowances, ledger, plans
+from db import allowances, departures, ledger, plans
 from db.plan_tables import Allowance, Period, Plan
 
 
@@ -98,10 +98,17 @@ async def _step(
     last = await plans.get(session, held.plan_key) if held is not None else None
     outranks = plan is not None and (last is None or plan.rank > last.rank)
     due = step(plan, held, outranks=outranks, now=now)
-    if plan is None or due.gives is None or await ledger.find(session, _id(member_id, plan.key, due.gives)) is None:
+    if plan is None or due.gives is None or not await _was_given(session, member_id, plan.key, due.gives):
         return due
-    # Given before, for instance until a plan of higher rank came and went.
     return Step(lapses=held is not None and step(None, held, outranks=False, now=now).lapses)
+
+
+async def _was_given(session: AsyncSession, member_id: int, plan_key: str, span: Span) -> bool:
+    """For instance until a plan of higher rank came and went. Who left and came back had theirs before."""
+    left_at = await departures.left_at(session, member_id)
+    if left_at is not None and left_at >= span.start:
+        return True
+    return await ledger.find(session, _id(member_id, plan_key, span)) is not None
 
 
 async def _give(session: AsyncSession, member_id: int, plan: Plan, span: Span, now: dt.datetime) -> None:

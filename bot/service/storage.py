@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -114,6 +115,30 @@ class Storage:
         """Remove every file of the job."""
         self.delete_inputs(job_id)
         self.delete_results(job_id)
+
+    def job_ids(self) -> list[str]:
+        """The jobs that have files, inputs or results, sorted."""
+        found = (path.name for parent in (self._inputs, self._results) for path in parent.glob("*"))
+        return sorted({name for name in found if _JOB_ID.fullmatch(name)})
+
+    def used_bytes(self, job_id: str | None = None) -> int:
+        """What the files of all jobs take on disk; of one job: what deleting it would free.
+
+        A picture may have two names, as a result and as the input of another job: it counts once, and is freed with
+        the last of them.
+        """
+        parents = (self._inputs, self._results)
+        folders = [self._folder(parent, job_id) for parent in parents] if job_id is not None else parents
+        sizes: dict[tuple[int, int], int] = {}
+        names: Counter[tuple[int, int]] = Counter()
+        for path in (path for folder in folders for path in folder.rglob("*.png")):
+            with suppress(FileNotFoundError):  # deleted while we look
+                status = path.stat()
+                key = (status.st_dev, status.st_ino)
+                names[key] += 1
+                if job_id is None or names[key] == status.st_nlink:
+                    sizes[key] = status.st_size
+        return sum(sizes.values())
 
     def _folder(self, parent: Path, job_id: str) -> Path:
         return parent / _safe(_JOB_ID, job_id)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import confirmation, estimates, payers, refills, settlement, statement, views
+from bot.service import confirmation, estimates, gate, payers, refills, settlement, statement, views
 from bot.service.actions import JobAction
 from bot.service.admission import accepted_before, admit
 from bot.service.confirmation import Offers
@@ -153,10 +153,13 @@ class Studio:
     async def claim(self, action: JobAction | None = None) -> Job | None:
         """The next job to do, RUNNING from now on; None when none is ready. With `action` only of that kind.
 
-        An upscale takes nothing from the device, so it waits neither for it nor for its member's other jobs.
+        An upscale takes nothing from the device, so it waits neither for it nor for its member's other jobs. While the
+        queue is paused nothing is claimed.
         """
         limit = MAX_WAITING if action is JobAction.UPSCALE else MAX_RUNNING_PER_MEMBER
         async with self._database.write() as session:
+            if await gate.is_paused(session):
+                return None
             return await jobs.claim(session, now=self._clock(), max_running_per_member=limit, action=action)
 
     async def settle(self, job: Job, finished: Finished, *, age_restricted: bool = False) -> Job:
@@ -366,15 +369,19 @@ class Studio:
         self, session: AsyncSession, accepted: Sequence[Job], warnings: tuple[str, ...] = ()
     ) -> tuple[Ticket, ...]:
         available = (await ledger.balance(session, payers.account_of(accepted[0]))).available
-        etas = await estimates.finish_in(session, accepted)
+        paused = await gate.is_paused(session)
+        etas = [None for _ in accepted] if paused else await estimates.finish_in(session, accepted)
         places = [await jobs.place_in_queue(session, job.id) for job in accepted]
         return tuple(
-            Ticket(job, place, eta_s, available, warnings)
+            Ticket(job, place, eta_s, available, warnings, paused)
             for job, place, eta_s in zip(accepted, places, etas, strict=True)
         )
 
     def _stage(self, outline: Outline) -> list[Path]:
-        return [self._storage.stage(outline.files) for _ in outline.recipes] if outline.files else []
+        try:
+            return [self._storage.stage(outline.files) for _ in outline.recipes] if outline.files else []
+        except FileNotFoundError:  # removed between the outline and now
+            raise JobNotFound("The picture is gone from the server. Start a new job.") from None
 
     def _discard(self, staged: Sequence[Path]) -> None:
         for folder in staged:

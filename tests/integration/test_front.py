@@ -16,7 +16,9 @@ from discord.http import Route
 from bot.client import Limner, point_discord_at
 from bot.config import Settings
 from bot.delivery.channel import ChannelDelivery
+from bot.delivery.removal import MessageRemoval
 from bot.service.catalogue import Catalogue
+from bot.service.desk import Desk
 from bot.service.dispatcher import Dispatcher
 from bot.service.storage import Storage
 from bot.service.studio import Studio
@@ -69,6 +71,7 @@ async def opened(server: Sandbox, database: Database, root: Path) -> AsyncIterat
     client = Limner(settings, studio, catalogue)
     delivery = ChannelDelivery(client, studio, storage)
     client.dispatcher = Dispatcher(studio, backend, delivery, storage)
+    client.desk = Desk(database, studio, storage, client.dispatcher, MessageRemoval(client), clock=clock.now)
     client._connection.guild_ready_timeout = 0.05
     online = asyncio.create_task(client.start(server.token))
     try:
