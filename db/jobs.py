@@ -10,7 +10,7 @@ True. An ended job stays as it ended; then only its marks change (delivered, und
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -131,6 +131,11 @@ async def cancel(
     )
 
 
+async def request_cancel(session: AsyncSession, job_id: str, *, now: datetime) -> bool:
+    """A running job is to be cancelled at its next step, or when its process is found dead. False: it doesn't run."""
+    return await _set(session, Job.id == job_id, Job.state == JobState.RUNNING, cancel_requested_at=now)
+
+
 async def set_message(session: AsyncSession, job_id: str, message_id: int) -> bool:
     """The waiting message is up: the job may be claimed, the interaction's token is forgotten. False: no such job."""
     return await _set(session, Job.id == job_id, message_id=message_id, interaction_token=None)
@@ -158,6 +163,14 @@ async def add_images(session: AsyncSession, images: Iterable[Image]) -> None:
     """Insert the pictures of a job. A second picture at the same index is an IntegrityError."""
     session.add_all(images)
     await session.flush()
+
+
+async def wanting_files(session: AsyncSession, job_ids: Collection[str]) -> tuple[set[str], set[str]]:
+    """Of these jobs, those that still need their inputs and those that still need their results."""
+    rows = await session.execute(select(Job.id, Job.state).where(Job.id.in_(job_ids), Job.deleted_at.is_(None)))
+    states = {job_id: state for job_id, state in rows}
+    inputs = {job_id for job_id, state in states.items() if state in ACTIVE or state is JobState.SUCCEEDED}
+    return inputs, {job_id for job_id in inputs if states[job_id] is not JobState.QUEUED}
 
 
 async def images(session: AsyncSession, job_id: str) -> Sequence[Image]:
