@@ -168,7 +168,7 @@ async def add_images(session: AsyncSession, images: Iterable[Image]) -> None:
 async def wanting_files(session: AsyncSession, job_ids: Collection[str]) -> tuple[set[str], set[str]]:
     """Of these jobs, those that still need their inputs and those that still need their results."""
     rows = await session.execute(select(Job.id, Job.state).where(Job.id.in_(job_ids), Job.deleted_at.is_(None)))
-    states = {job_id: state for job_id, state in rows}
+    states = dict(rows.tuples().all())
     inputs = {job_id for job_id, state in states.items() if state in ACTIVE or state is JobState.SUCCEEDED}
     return inputs, {job_id for job_id in inputs if states[job_id] is not JobState.QUEUED}
 
@@ -186,6 +186,12 @@ async def image(session: AsyncSession, job_id: str, index: int) -> Image | None:
 async def in_state(session: AsyncSession, state: JobState) -> Sequence[Job]:
     """Every job in that state, oldest first."""
     return await _jobs(session, select(Job).where(Job.state == state).order_by(Job.created_at, Job.id))
+
+
+async def active_of(session: AsyncSession, member_id: int) -> Sequence[Job]:
+    """The member's jobs under way, oldest first."""
+    mine = Job.member_id == member_id, Job.state.in_(ACTIVE)
+    return await _jobs(session, select(Job).where(*mine).order_by(Job.created_at, Job.id))
 
 
 async def undelivered(session: AsyncSession) -> Sequence[Job]:

@@ -66,7 +66,7 @@ class Dispatcher:
             self._start(job, self._courier.adopt(job))
         for job in await self._studio.undelivered():
             self._start(job, self._courier.tell(job, again=True))
-        self._tidying = asyncio.create_task(self._tidy())
+        self._tidying = asyncio.create_task(self._tidy(), name="leftovers")
         self.wake()
 
     async def run(self) -> None:

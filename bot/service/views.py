@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,7 +18,7 @@ _LANE_ORDER = {lane.value: place for place, lane in enumerate((Lane.TURBO, Lane.
 async def account(session: AsyncSession, member_id: int) -> AccountView:
     """Credits, lane, active jobs and the number of pictures that were ever drawn for the member."""
     balance = await ledger.balance(session, ledger.member_account(member_id))
-    everybody = await queue(session)
+    active = await jobs.active_of(session, member_id)
     drawn = (
         select(func.count())
         .select_from(Image)
@@ -26,8 +28,8 @@ async def account(session: AsyncSession, member_id: int) -> AccountView:
     return AccountView(
         available=balance.available,
         pending=balance.pending,
-        running=[job for job in everybody.running if job.member_id == member_id],
-        queued=[job for job in everybody.queued if job.member_id == member_id],
+        running=[job for job in active if job.state is JobState.RUNNING],
+        queued=_next_first(job for job in active if job.state is JobState.QUEUED),
         lifetime_images=(await session.execute(drawn)).scalar_one(),
         lane=Lane(await preferences.lane(session, member_id) or Lane.FAST),
     )
@@ -38,5 +40,9 @@ async def queue(session: AsyncSession) -> QueueView:
     waiting = await jobs.in_state(session, JobState.QUEUED)
     return QueueView(
         running=list(await jobs.in_state(session, JobState.RUNNING)),
-        queued=sorted(waiting, key=lambda job: (_LANE_ORDER[job.lane], job.created_at, job.id)),
+        queued=_next_first(waiting),
     )
+
+
+def _next_first(waiting: Iterable[Job]) -> list[Job]:
+    return sorted(waiting, key=lambda job: (_LANE_ORDER[job.lane], job.created_at, job.id))

@@ -1,4 +1,4 @@
-"""What must be true whenever nothing is under way: each accepted job was delivered once or paid nothing, and all traces agree.
+"""What must be true whenever nothing is under way: each job was delivered once or paid nothing, and all traces agree.
 
 Three witnesses are compared: the database's rows, the storage's files, and the channels as the local Discord has them.
 """
@@ -97,7 +97,7 @@ def _deliveries(evidence: Evidence) -> Iterator[str]:
         shown = evidence.results[job.id]
         wanted = {1} if job.state is JobState.SUCCEEDED and job.delivered_at is not None else {0}
         if job.deleted_at is not None:
-            wanted = {0}
+            wanted = {0, 1}  # killed before it removed the message: its member can react once more
         if shown not in wanted:
             marks = "delivered" if job.delivered_at else "undeliverable"
             yield f"{job.id} is {job.state} and {marks}; its result is shown {shown} times"
@@ -109,7 +109,9 @@ def _payments(evidence: Evidence) -> Iterator[str]:
     """One reservation, one resolution, and a refund exactly when nothing could be shown."""
     by_id = {transfer.id: transfer for transfer in evidence.transfers}
     for job in evidence.rows.values():
-        reserve, post, void, refund = (by_id.pop(f"{job.id}/{what}", None) for what in ("reserve", "post", "void", "refund"))
+        reserve, post, void, refund = (
+            by_id.pop(f"{job.id}/{what}", None) for what in ("reserve", "post", "void", "refund")
+        )
         paid = post.amount if post else 0
         if (reserve.amount if reserve else 0) != job.price:
             yield f"{job.id} costs {job.price} and reserved {reserve and reserve.amount}"
@@ -163,7 +165,9 @@ def _files(evidence: Evidence) -> Iterator[str]:
             wanted |= evidence.images.get(job.id, set())
             if not evidence.images.get(job.id):
                 yield f"{job.id} succeeded without pictures"
-    kept = {f"inputs/{job.id}" for job in evidence.rows.values() if job.state is JobState.SUCCEEDED and not job.deleted_at}
+    kept = {
+        f"inputs/{job.id}" for job in evidence.rows.values() if job.state is JobState.SUCCEEDED and not job.deleted_at
+    }
     surplus = {name for name in evidence.files - wanted if name.rpartition("/")[0] not in kept}
     yield from (f"{name} belongs to no job" for name in sorted(surplus))
     yield from (f"{name} is gone" for name in sorted(wanted - evidence.files))

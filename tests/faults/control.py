@@ -1,13 +1,34 @@
 """The line between the bot's process and the harness: JSON lines over a Unix socket.
 
-To the bot: an `Order`, which takes effect at once and starts the counting of points anew. From the bot: the names of
-the points that it passes. The line's end is the end of the process: what was said before a kill still arrives.
+To the bot: an `Order`, which takes effect at once and starts the counting of points anew, or QUESTION. From the bot:
+the names of the points that it passes and of its troubles, OBEYED, and how it is (`Pulse`). The line's end is the end of
+the process: what was said before a kill still arrives.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+
+QUESTION = "?"
+OBEYED = "="
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """`sequence`: of the last gateway event that the bot has read. `busy`: how many things it works on."""
+
+    sequence: int
+    busy: int
+
+    def line(self) -> str:
+        return f"{QUESTION} {self.sequence} {self.busy}"
+
+    @staticmethod
+    def read(line: str) -> Pulse | None:
+        """None for a line that says something else."""
+        parts = line.split()
+        return Pulse(int(parts[1]), int(parts[2])) if parts[0] == QUESTION else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +50,6 @@ class Order:
     @staticmethod
     def read(line: str | bytes) -> Order:
         return Order(**json.loads(line))
+
+
+NO_ORDER = Order()

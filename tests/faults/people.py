@@ -1,17 +1,21 @@
-"""What members do: one coroutine per deed, from /imagine to ❌. Each gets the world, a member and a source of chance."""
+"""What members do: one coroutine per deed, from /imagine to ❌, with the world, a member and a source of chance."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from random import Random
 
-from sandbox.world import ADA_ID, BEA_ID, CARL_ID
+from sandbox.faults import Fault
+from sandbox.state import StoredMessage
+from sandbox.world import ADA_ID, BEA_ID, CARL_ID, GENERAL_ID
 from tests.faults.world import LOOK_S, World, png
 
 MEMBERS = (ADA_ID, BEA_ID, CARL_ID)
-SOON_S = 2.0
+MESSAGES = re.compile(rf"^/channels/{GENERAL_ID}/messages$")
+SOON_S = 5.0
 Deed = Callable[[World, str, Random], Awaitable[None]]
 
 
@@ -21,7 +25,9 @@ async def imagine(world: World, user: str, chance: Random) -> None:
 
 
 async def repeat(world: World, user: str, chance: Random) -> None:
-    await world.command(user, "imagine", prompt=f"a hare --steps {chance.randint(1, 2)} --repeat {chance.randint(2, 3)}")
+    await world.command(
+        user, "imagine", prompt=f"a hare --steps {chance.randint(1, 2)} --repeat {chance.randint(2, 3)}"
+    )
 
 
 async def vary(world: World, user: str, chance: Random) -> None:
@@ -49,11 +55,7 @@ async def delete(world: World, user: str, chance: Random) -> None:
         return
     message = chance.choice(posts)[0]
     await world.react(user, message, "❌")
-    deadline = time.monotonic() + SOON_S
-    while time.monotonic() < deadline and not world.living.gone.is_set():
-        if world.server.state.find_message(message.channel_id, message.id) is None:
-            return
-        await asyncio.sleep(LOOK_S)
+    await _soon(world, lambda: world.server.state.find_message(message.channel_id, message.id) is None)
 
 
 async def info(world: World, user: str, chance: Random) -> None:
@@ -62,15 +64,31 @@ async def info(world: World, user: str, chance: Random) -> None:
 
 async def cancel(world: World, user: str, chance: Random) -> None:
     """A long job, stopped somewhere between its acceptance and its end."""
-    known = {custom_id for _, custom_id in world.posts(user, "cancel")}
+    known = set(_waiting(world, user))
     await world.command(user, "imagine", prompt=f"a slow snail --steps {chance.randint(5, 40)}")
+    await _soon(world, lambda: _waiting(world, user).keys() - known)
+    if new := sorted(_waiting(world, user).keys() - known):
+        await asyncio.sleep(chance.choice((0, 0.02, 0.1)))
+        await world.press(user, *_waiting(world, user)[new[-1]])
+
+
+async def refused(world: World, user: str, chance: Random) -> None:
+    """A job whose result the channel doesn't take: it is sent directly."""
+    known = set(_waiting(world, user))
+    await world.command(user, "imagine", prompt="a shy seal --steps 20")
+    await _soon(world, lambda: _waiting(world, user).keys() - known)
+    world.server.faults.add(Fault(method="POST", route=MESSAGES, status=403, times=1, code=50013))
+
+
+def _waiting(world: World, user: str) -> dict[str, tuple[StoredMessage, str]]:
+    """The member's messages with a Cancel button, by its custom_id."""
+    return {custom_id: (message, custom_id) for message, custom_id in world.posts(user, "cancel")}
+
+
+async def _soon(world: World, condition: Callable[[], object]) -> None:
+    """Until it is so, the bot is dead, or it is too late."""
     deadline = time.monotonic() + SOON_S
-    while time.monotonic() < deadline and not world.living.gone.is_set():
-        new = [(message, custom_id) for message, custom_id in world.posts(user, "cancel") if custom_id not in known]
-        if new:
-            await asyncio.sleep(chance.choice((0, 0.02, 0.1)))
-            await world.press(user, *new[-1])
-            return
+    while time.monotonic() < deadline and not world.living.gone.is_set() and not condition():
         await asyncio.sleep(LOOK_S)
 
 
@@ -81,5 +99,5 @@ async def _press(world: World, user: str, chance: Random, button: str) -> None:
 
 DEEDS: dict[str, Deed] = {
     deed.__name__: deed
-    for deed in (imagine, repeat, vary, inpaint, upscale, variation, reroll, delete, info, cancel)
+    for deed in (imagine, repeat, vary, inpaint, upscale, variation, reroll, delete, info, cancel, refused)
 }

@@ -23,7 +23,7 @@ import aiohttp
 import greenlet
 from sqlalchemy.engine.default import DefaultDialect
 
-from tests.faults.control import Order
+from tests.faults.control import OBEYED, Order
 from tests.faults.troubles import Troubles
 
 FILE_OPERATIONS = ("replace", "rename", "link", "fsync")
@@ -39,20 +39,25 @@ class Points:
         self._counted: Counter[str] = Counter()
         self._order = Order()
         self._lock = threading.Lock()
+        troubles.tell = self.say
 
     def obey(self, order: Order) -> None:
         with self._lock:
             self._counted.clear()
             self._order = order
-        self._troubles.arm(order)
+            self._troubles.arm(order)
+            self.say(OBEYED)
 
     def passed(self, name: str) -> None:
         """The process is at this point. It may be its last."""
         with self._lock:
             self._counted[name] += 1
-            self._line.sendall(name.encode() + b"\n")
+            self.say(name)
             if name == self._order.kill and self._counted[name] == self._order.nth:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    def say(self, what: str) -> None:
+        self._line.sendall(what.encode() + b"\n")
 
     def install(self) -> None:
         """From now on everything that leaves the process passes by here."""

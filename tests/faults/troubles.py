@@ -1,7 +1,7 @@
 """What goes wrong around a process that lives on: the network, the database's lock, the disk, the engine.
 
-Each kind has its chances (a request, a write, a file operation, a submission), counted from the order on. The database's
-troubles are real ones: another connection holds the write lock; the kernel refuses to let files grow.
+Each kind has its chances (a request, a write, a file operation, a submission), counted from the order on. The
+database's troubles are real ones: another connection holds the write lock; the kernel refuses to let files grow.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Request = Callable[..., Awaitable[aiohttp.ClientResponse]]
 
 
 class Troubles:
-    """`database` is the file whose lock is taken. Knows one order at a time."""
+    """`database` is the file whose lock is taken. Knows one order at a time; `tell` hears of every trouble made."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -61,6 +61,7 @@ class Troubles:
         self._skip = 0
         self._left = 0
         self._lock = threading.Lock()
+        self.tell: Callable[[str], None] = lambda kind: None
 
     def arm(self, order: Order) -> None:
         with self._lock:
@@ -81,10 +82,16 @@ class Troubles:
                 self._skip -= 1
                 return ""
             self._left -= 1
+            self.tell(self._kind)
             return self._kind
 
     async def on_network(
-        self, send: Callable[[], Awaitable[aiohttp.ClientResponse]], request: Request, session: Any, method: str, url: str
+        self,
+        send: Callable[[], Awaitable[aiohttp.ClientResponse]],
+        request: Request,
+        session: Any,
+        method: str,
+        url: str,
     ) -> aiohttp.ClientResponse:
         """Send the request, or don't, or lose its answer."""
         kind = self.take(NETWORK)
@@ -107,7 +114,9 @@ class Troubles:
         """Let the local Discord answer so: before the deed, or (`after`) when it is done."""
         origin, path = re.match(r"(\w+://[^/]+)(?:/api/v10)?([^?]*)", url).groups()  # type: ignore[union-attr]
         body = {"method": method, "route": f"^{re.escape(path)}$", "times": 1, **fault}
-        async with await request(session, "POST", f"{origin.replace('ws', 'http', 1)}/human/faults", json=body) as answer:
+        async with await request(
+            session, "POST", f"{origin.replace('ws', 'http', 1)}/human/faults", json=body
+        ) as answer:
             assert answer.status == 201, await answer.text()
 
     def on_file(self) -> None:
@@ -168,10 +177,10 @@ class TroubledBackend(ScriptedBackend):
         return self._watched(stream, kind)
 
     async def _watched(self, stream: AsyncIterator[Event], kind: str) -> AsyncIterator[Event]:
-        async for event in stream:
-            self._passed(f"engine {type(event).__name__} before")
-            yield event
-            self._passed(f"engine {type(event).__name__} after")
+        async for made in stream:
+            self._passed(f"engine {type(made).__name__} before")
+            yield made
+            self._passed(f"engine {type(made).__name__} after")
             if kind == "engine broken":
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
             if kind == "engine hangs":

@@ -22,29 +22,29 @@ import aiohttp
 from PIL import Image as Pillow
 from sqlalchemy import func, select
 
-import sandbox.interactions
 import sandbox.server
 from db import jobs
 from db.models import Job
 from db.session import Database
 from sandbox.clock import Clock
-from sandbox.interactions import Interaction, Progress
+from sandbox.interactions import Interaction
 from sandbox.rate_limits import RateLimits
 from sandbox.server import Sandbox
 from sandbox.state import StoredMessage
 from sandbox.world import BOT_ID, GENERAL_ID, GUILD_ID
 from tests.faults import audit
-from tests.faults.control import Order
+from tests.faults.control import NO_ORDER, OBEYED, QUESTION, Order, Pulse
 from tests.faults.stack import SPEED, Life
+from tests.faults.troubles import KINDS
 
-QUIET_S = 15.0
-"""How long a world may take to calm down; in the bot's time it is five minutes."""
-CALM_S = 4.0
+REPOSITORY = Path(__file__).parents[2]
+QUIET_S = 60.0
+"""How long births, deaths and answers on the control line may take."""
+REST_S = 60.0
+"""How long a world may take to calm down; in the bot's time it is twenty minutes."""
+CALM_S = 10.0
 """After that a bot that should have died is killed wherever it is."""
-FIRST_ANSWER_S = 1.0
-"""Whoever waits for an answer that no living bot will give shouldn't wait longer."""
-DEFERRED_S = 1.0
-LOOK_S = 0.01
+LOOK_S = 0.02
 _CANCEL = re.compile(r"job:cancel:(\d+-\d+):0$")
 
 
@@ -53,26 +53,53 @@ class Broken(AssertionError):
 
 
 class BotLife:
-    """One forked process. `points` are those it passed; `gone` is set when it ended, however."""
+    """One forked process. `points` are those it passed, `troubles` those it had; `gone` is set when it ended, however."""
 
     def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pid = pid
         self.points: list[str] = []
+        self.troubles: list[str] = []
         self.gone = asyncio.Event()
+        self._heard, self._felt = asyncio.Event(), asyncio.Event()
+        self._pulse: Pulse | None = None
         self._writer = writer
         self._listening = asyncio.create_task(self._listen(reader))
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionError):
             while line := await reader.readline():
-                self.points.append(line.decode().strip())
+                said = line.decode().strip()
+                if said == OBEYED:
+                    self._heard.set()
+                elif pulse := Pulse.read(said):
+                    self._pulse = pulse
+                    self._felt.set()
+                else:
+                    (self.troubles if said in KINDS else self.points).append(said)
         self._writer.close()
         self.gone.set()
 
-    def obey(self, order: Order) -> None:
+    async def obey(self, order: Order) -> None:
+        """Returns when the order holds, or the bot is dead."""
+        self._heard.clear()
+        await self._say(order.line(), self._heard)
         self.points.clear()
-        if not self.gone.is_set():
-            self._writer.write(order.line())
+        self.troubles.clear()
+
+    async def pulse(self) -> Pulse | None:
+        """How the bot is; None when it is dead."""
+        self._felt.clear()
+        await self._say(f"{QUESTION}\n".encode(), self._felt)
+        return None if self.gone.is_set() else self._pulse
+
+    async def _say(self, line: bytes, answered: asyncio.Event) -> None:
+        if self.gone.is_set():
+            return
+        self._writer.write(line)
+        waiting = {asyncio.ensure_future(answered.wait()), asyncio.ensure_future(self.gone.wait())}
+        _, left = await asyncio.wait(waiting, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
 
     async def kill(self) -> None:
         """kill -9, if it still lives."""
@@ -85,7 +112,9 @@ class BotLife:
 class World:
     """Made by `open_world`. Survives the bot's lives."""
 
-    def __init__(self, server: Sandbox, http: aiohttp.ClientSession, root: Path, mother: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, server: Sandbox, http: aiohttp.ClientSession, root: Path, mother: asyncio.subprocess.Process
+    ) -> None:
         self.server = server
         self.root = root
         self.database = Database(f"sqlite+aiosqlite:///{root / 'limner.db'}")
@@ -98,7 +127,7 @@ class World:
 
     # The bot's lives
 
-    async def begin(self, order: Order = Order()) -> BotLife:  # noqa: B008 - frozen
+    async def begin(self, order: Order = NO_ORDER) -> BotLife:
         """A new life, once the old one is over. Returns when it is born, which is before it is online."""
         if self.bot is not None:
             await self.bot.kill()
@@ -140,19 +169,15 @@ class World:
 
     async def rest(self) -> None:
         """Wait until nothing is under way, then audit. Raises Broken. The bot must be alive and well."""
-        deadline = time.monotonic() + QUIET_S
+        deadline = time.monotonic() + REST_S
         while not await self._is_quiet():
             if self.living.gone.is_set():
                 raise Broken(f"the bot ended by itself; {self._log()}")
             if time.monotonic() > deadline:
-                raise Broken(f"no rest after {QUIET_S} s: {await self.problems()}; {self._log()}")
+                raise Broken(f"no rest after {REST_S} s: {await self.problems()}; {self._log()}")
             await asyncio.sleep(LOOK_S)
-        # Files are removed after the commit that gives them up: only what stays is a problem.
-        while found := await self.problems():
-            if time.monotonic() > deadline or not found:
-                raise Broken("; ".join(found) + f"; {self._log()}")
-            deadline = min(deadline, time.monotonic() + 1.0)
-            await asyncio.sleep(5 * LOOK_S)
+        if found := await self.problems():
+            raise Broken("; ".join(found) + f"; {self._log()}")
 
     async def calm(self) -> None:
         """Wait until nothing is under way, or until the bot is dead, whatever the state of things. Never complains."""
@@ -164,17 +189,18 @@ class World:
         return audit.problems(await audit.gather(self.database, self.root, self.server.state, self.stopped))
 
     async def _is_quiet(self) -> bool:
-        if any(self._may_be_answered(one) for one in self.interactions):
+        pulse = await self.living.pulse()
+        if pulse is None or pulse.busy or pulse.sequence < self._sequence:
             return False
         untold = Job.delivered_at.is_(None) & Job.undeliverable_at.is_(None)
         open_jobs = select(func.count()).select_from(Job).where(Job.state.in_(jobs.ACTIVE) | untold)
         async with self.database.read() as session:
             return (await session.execute(open_jobs)).scalar_one() == 0
 
-    def _may_be_answered(self, interaction: Interaction) -> bool:
-        """Whether a living bot still works on it. A deferral whose answer got lost stays one for ever."""
-        young = self.server.clock.now() - interaction.created < DEFERRED_S
-        return interaction.progress is Progress.PENDING or (interaction.progress is Progress.DEFERRED and young)
+    @property
+    def _sequence(self) -> int:
+        """Of the last event that was sent to the living bot."""
+        return max((one.sequence for one in self.server._gateway._sessions.values() if one.connection), default=0)
 
     @property
     def interactions(self) -> list[Interaction]:
@@ -242,10 +268,7 @@ async def open_world(root: Path, mother: asyncio.subprocess.Process) -> AsyncIte
     root.mkdir(parents=True)
     started = time.time()
     fast = Clock(lambda: started + SPEED * (time.time() - started))
-    with (
-        patch.object(sandbox.server, "RateLimits", lambda _: RateLimits(fast)),
-        patch.object(sandbox.interactions, "FIRST_ANSWER_S", FIRST_ANSWER_S),
-    ):
+    with patch.object(sandbox.server, "RateLimits", lambda _: RateLimits(fast)):
         async with Sandbox() as server, aiohttp.ClientSession() as http:
             world = World(server, http, root, mother)
             control = await asyncio.start_unix_server(world.welcome, root / "control")
@@ -260,11 +283,12 @@ async def open_world(root: Path, mother: asyncio.subprocess.Process) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def open_mother() -> AsyncIterator[asyncio.subprocess.Process]:
-    """The process that forks bots: everything is imported once."""
+async def open_mother(plant: str = "") -> AsyncIterator[asyncio.subprocess.Process]:
+    """The process that forks bots: everything is imported once. `plant`: code that spoils what was imported."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LIMNER_")}
+    code = f"from tests.faults.stack import main\n{plant}\nmain()"
     mother = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.faults.stack", stdin=asyncio.subprocess.PIPE, env=inherited
+        sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE, env=inherited, cwd=REPOSITORY
     )
     try:
         yield mother
