@@ -10,7 +10,7 @@ True. An ended job stays as it ended; then only its marks change (delivered, und
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -133,6 +133,11 @@ async def cancel(
     )
 
 
+async def request_cancel(session: AsyncSession, job_id: str, *, now: datetime) -> bool:
+    """A running job is to be cancelled at its next step, or when its process is found dead. False: it doesn't run."""
+    return await _set(session, Job.id == job_id, Job.state == JobState.RUNNING, cancel_requested_at=now)
+
+
 async def set_message(session: AsyncSession, job_id: str, message_id: int) -> bool:
     """The waiting message is up: the job may be claimed, the interaction's token is forgotten. False: no such job."""
     return await _set(session, Job.id == job_id, message_id=message_id, interaction_token=None)
@@ -162,6 +167,14 @@ async def add_images(session: AsyncSession, images: Iterable[Image]) -> None:
     await session.flush()
 
 
+async def wanting_files(session: AsyncSession, job_ids: Collection[str]) -> tuple[set[str], set[str]]:
+    """Of these jobs, those that still need their inputs and those that still need their results."""
+    rows = await session.execute(select(Job.id, Job.state).where(Job.id.in_(job_ids), Job.deleted_at.is_(None)))
+    states = dict(rows.tuples().all())
+    inputs = {job_id for job_id, state in states.items() if state in ACTIVE or state is JobState.SUCCEEDED}
+    return inputs, {job_id for job_id in inputs if states[job_id] is not JobState.QUEUED}
+
+
 async def images(session: AsyncSession, job_id: str) -> Sequence[Image]:
     """The job's pictures in order, flagged and deleted ones included."""
     return (await session.scalars(select(Image).where(Image.job_id == job_id).order_by(Image.index))).all()
@@ -175,6 +188,12 @@ async def image(session: AsyncSession, job_id: str, index: int) -> Image | None:
 async def in_state(session: AsyncSession, state: JobState) -> Sequence[Job]:
     """Every job in that state, oldest first."""
     return await _jobs(session, select(Job).where(Job.state == state).order_by(Job.created_at, Job.id))
+
+
+async def active_of(session: AsyncSession, member_id: int) -> Sequence[Job]:
+    """The member's jobs under way, oldest first."""
+    mine = Job.member_id == member_id, Job.state.in_(ACTIVE)
+    return await _jobs(session, select(Job).where(*mine).order_by(Job.created_at, Job.id))
 
 
 async def undelivered(session: AsyncSession) -> Sequence[Job]:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Update, and_, func, or_, select, update
+from sqlalchemy import Update, and_, func, or_, select, true, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.books import BooksReport, check_books, unresolved
@@ -231,8 +231,11 @@ async def refund(
 
 async def expired(session: AsyncSession, *, now: datetime) -> Sequence[Transfer]:
     """Reservations past `expires_at` that nobody resolved, oldest first. Each holds its amount until it is voided."""
+    # Every reservation ever made is past its time; those that still hold something are on few accounts.
+    holding = select(Account.id).where(Account.debits_pending > 0)
     statement = (
         select(Transfer)
+        .where(Transfer.debit_account_id.in_(holding))
         .where(Transfer.kind == TransferKind.PENDING, Transfer.expires_at <= now, unresolved())
         .order_by(Transfer.expires_at, Transfer.id)
     )
@@ -261,15 +264,18 @@ async def statement(
     session: AsyncSession, account_id: str, *, limit: int, before: Transfer | None = None
 ) -> Sequence[Transfer]:
     """The account's transfers, newest first. `before` is the last one of the page before."""
-    page = (
-        select(Transfer)
-        .where(or_(Transfer.debit_account_id == account_id, Transfer.credit_account_id == account_id))
-        .order_by(Transfer.created_at.desc(), Transfer.id.desc())
-        .limit(limit)
-    )
+    newest_first = Transfer.created_at.desc(), Transfer.id.desc()
+    older = true()
     if before is not None:
         same_time = and_(Transfer.created_at == before.created_at, Transfer.id < before.id)
-        page = page.where(or_(Transfer.created_at < before.created_at, same_time))
+        # The first condition says nothing new, but an index can start there.
+        older = and_(Transfer.created_at <= before.created_at, or_(Transfer.created_at < before.created_at, same_time))
+    # Each side walks its own index and stops at the limit; an OR would gather the account's whole history first.
+    sides = [
+        select(select(Transfer.id).where(side == account_id, older).order_by(*newest_first).limit(limit).subquery())
+        for side in (Transfer.debit_account_id, Transfer.credit_account_id)
+    ]
+    page = select(Transfer).where(Transfer.id.in_(union_all(*sides))).order_by(*newest_first).limit(limit)
     return (await session.scalars(page)).all()
 
 

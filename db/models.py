@@ -250,6 +250,8 @@ class Job(Base):
     # Measured, beside the price that was foretold.
     device_ms: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # While it runs: its member wants it stopped, whatever becomes of the process that draws it.
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.plan_tables import Offer
@@ -25,6 +25,11 @@ async def remove(session: AsyncSession, offer_id: int) -> bool:
     """True once: whoever removes the offer has answered it."""
     gone = await session.execute(delete(Offer).where(Offer.id == offer_id).returning(Offer.id))
     return gone.one_or_none() is not None
+
+
+async def any_before(session: AsyncSession, time: datetime) -> bool:
+    """Whether one was made before that time."""
+    return await session.scalar(select(Offer.id).where(Offer.created_at < time).limit(1)) is not None
 
 
 async def remove_before(session: AsyncSession, time: datetime) -> None:

@@ -13,7 +13,10 @@ from sandbox.errors import Json
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """Answer `status` to the next `times` requests whose method and path match."""
+    """Answer `status` to the next `times` requests whose method and path match.
+
+    A 429 without `via` is what Cloudflare answers to a banned address.
+    """
 
     method: str
     route: re.Pattern[str]
@@ -21,6 +24,7 @@ class Fault:
     times: int
     retry_after: float = 0.0
     after: bool = False
+    via: bool = True
     code: int = 0
     message: str = "A fault that was asked for"
 
@@ -32,7 +36,7 @@ class Fault:
 
     def headers(self) -> dict[str, str]:
         """What a 429 needs to be retried rather than raised by discord.py."""
-        if self.status != 429:
+        if self.status != 429 or not self.via:
             return {}
         return {"Via": "1.1 sandbox", "Retry-After": str(max(1, round(self.retry_after))), "X-RateLimit-Scope": "user"}
 

@@ -142,6 +142,7 @@ class Human:
             times=times,
             retry_after=float(field(form, "retry_after", float, 0.0)),
             after=field(form, "after", bool, False),
+            via=field(form, "via", bool, True),
             code=field(form, "code", int, 0),
             message=field(form, "message", str, "A fault that was asked for"),
         )

@@ -19,7 +19,7 @@ import discord
 
 from bot.components.views import awaits, grid_view, identifies, image_view
 from bot.delivery.audience import is_age_restricted
-from bot.delivery.files import picture_file
+from bot.delivery.files import is_of, picture_file
 from bot.delivery.progress import ProgressEdits, RateLimited
 from bot.delivery.render import JobText, cancelled, failed, in_progress, result
 from bot.service.actions import JobAction
@@ -154,6 +154,22 @@ class ChannelDelivery:
                 if job.message_id is not None:
                     await self._remove_waiting(job)
                 return message.id
+        return await self._find_direct_result(job)
+
+    async def _find_direct_result(self, job: Job) -> int | None:
+        """The result among the direct messages to its member, who got it there when the channel refused it.
+
+        Those have no buttons: the name of the picture tells whose it is.
+        """
+        try:
+            member = await self._client.fetch_user(job.member_id)
+            messages = member.history(limit=SEARCHED_MESSAGES, after=discord.Object(job.interaction_id))
+            async for message in messages:
+                if any(is_of(file.filename, job.id) for file in message.attachments):
+                    await self._remove_waiting(job)
+                    return message.id
+        except discord.HTTPException as error:
+            _raise_if_temporary(error)
         return None
 
     async def find_waiting(self, job: Job) -> int | None:

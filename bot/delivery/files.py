@@ -29,6 +29,11 @@ def picture_file(job_id: str, prompt: str, pngs: Sequence[bytes], *, limit_bytes
     raise ValueError(f"job {job_id}: no encoding of its pictures fits into {limit_bytes} bytes")
 
 
+def is_of(filename: str, job_id: str) -> bool:
+    """Whether a file of that name shows the job's pictures."""
+    return filename.rpartition(".")[0].endswith(f"_{job_id}")
+
+
 def slug(prompt: str) -> str:
     """The prompt as a file name: ASCII letters and digits, the rest underscores."""
     plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode()

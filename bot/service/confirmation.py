@@ -79,6 +79,11 @@ class Offers:
             await offers.remove(session, offer_id)
 
 
+async def any_old(session: AsyncSession, *, now: datetime) -> bool:
+    """Whether `forget_old` would forget anything."""
+    return await offers.any_before(session, now - OFFER_TTL)
+
+
 async def forget_old(session: AsyncSession, *, now: datetime) -> None:
     """What nobody answered in time."""
     await offers.remove_before(session, now - OFFER_TTL)

@@ -54,6 +54,7 @@ class Dispatcher:
         self._tick_due = True
         self._claiming = False
         self._cancelled_while_claiming: set[str] = set()
+        self._tidying: asyncio.Task[None] | None = None
 
     async def recover(self) -> None:
         """Take up what the process before left. Before `run`; the database's lock guarantees that no other one works.
@@ -66,6 +67,7 @@ class Dispatcher:
             self._start(job, self._courier.adopt(job))
         for job in await self._studio.undelivered():
             self._start(job, self._courier.tell(job, again=True))
+        self._tidying = asyncio.create_task(self._tidy(), name="leftovers")
         self.wake()
 
     async def run(self) -> None:
@@ -103,7 +105,7 @@ class Dispatcher:
         self._closing = True
         self.wake()
         async with self._cycling:
-            tasks = tuple(self._tasks.values())
+            tasks = (*self._tasks.values(), *([self._tidying] if self._tidying else []))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -134,6 +136,12 @@ class Dispatcher:
                 await self._studio.requeue(job.id)
             else:
                 await self._studio.fail(job.id, INTERRUPTED)
+
+    async def _tidy(self) -> None:
+        try:
+            await self._studio.remove_leftovers()
+        except Exception:
+            log.exception("files of given-up jobs could not be removed; the next start tries again")
 
     async def _claim(self, action: JobAction | None = None) -> Job | None:
         self._claiming = True

@@ -72,6 +72,12 @@ class Storage:
         """Remove what a killed process left. Only at start, before any order."""
         shutil.rmtree(self._staging, ignore_errors=True)
 
+    def job_folders(self) -> tuple[set[str], set[str]]:
+        """The ids of the jobs that have input files, and of those that have results."""
+        found = ({path.name for path in folder.glob("*-*")} for folder in (self._inputs, self._results))
+        inputs, results = ({name for name in names if _JOB_ID.fullmatch(name)} for names in found)
+        return inputs, results
+
     def input_files(self, job_id: str) -> dict[str, Path]:
         """The input files of a job by name; empty when it has none or they were deleted."""
         folder = self._folder(self._inputs, job_id)

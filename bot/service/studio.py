@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import confirmation, estimates, gate, payers, refills, settlement, statement, views
+from bot.service import confirmation, estimates, gate, leftovers, payers, refills, settlement, statement, views
 from bot.service.actions import JobAction
 from bot.service.admission import accepted_before, admit
 from bot.service.confirmation import Offers
@@ -140,7 +140,7 @@ class Studio:
             job = await self._existing(session, job_id)
             if member_id is not None and job.member_id != member_id and not is_admin:
                 raise NotYourJob
-            if job.state is JobState.RUNNING:
+            if await jobs.request_cancel(session, job_id, now=self._clock()):
                 return CancelOutcome(job, "running")
             if not await settlement.cancel_queued(session, job_id, now=self._clock()):
                 raise NotCancellable("This job has ended already, so there is nothing to cancel.")
@@ -213,13 +213,25 @@ class Studio:
         return job
 
     async def requeue(self, job_id: str) -> bool:
-        """RUNNING -> QUEUED: nobody draws the job any more, and it may be claimed again."""
+        """RUNNING -> QUEUED: nobody draws the job any more, and it may be claimed again.
+
+        Unless its member has cancelled it: then it is CANCELLED and free, because what was drawn is lost.
+        """
         async with self._database.write() as session:
-            won = await jobs.requeue(session, job_id)
+            job = await jobs.get(session, job_id)
+            cancelled = job is not None and job.cancel_requested_at is not None
+            if cancelled:
+                won = await settlement.cancel_running(session, job_id, 0, 0, now=self._clock())
+            else:
+                won = await jobs.requeue(session, job_id)
         if won:
             # Saved by a process that was killed before it settled them.
-            await asyncio.to_thread(self._storage.delete_results, job_id)
+            await asyncio.to_thread(self._storage.delete if cancelled else self._storage.delete_results, job_id)
         return won
+
+    async def remove_leftovers(self) -> int:
+        """At start: remove the files of jobs that no longer want them. How many folders that were."""
+        return await leftovers.remove(self._database, self._storage)
 
     async def delivered(self, job_id: str, result_message_id: int | None) -> None:
         """The member has been told how the job ended."""
@@ -233,7 +245,14 @@ class Studio:
                 await settlement.give_back(session, await self._existing(session, job.id), now=self._clock())
 
     async def expire(self) -> list[str]:
-        """Release reservations past their time; the ids of active jobs that held one and are FAILED now."""
+        """Release reservations past their time; the ids of active jobs that held one and are FAILED now.
+
+        Offers past theirs are forgotten.
+        """
+        async with self._database.read() as reading:
+            is_due = await ledger.expired(reading, now=self._clock())
+            if not is_due and not await confirmation.any_old(reading, now=self._clock()):
+                return []  # as nearly always: writers need not wait for the search
         async with self._database.write() as session:
             failed = await settlement.expire(session, EXPIRED, now=self._clock())
             await confirmation.forget_old(session, now=self._clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -20,7 +21,7 @@ _LANE_ORDER = {lane.value: place for place, lane in enumerate((Lane.TURBO, Lane.
 async def account(session: AsyncSession, member_id: int, plan: Plan | None = None) -> AccountView:
     """Credits, lane, active jobs and the number of pictures that were ever drawn for the member, who has that plan."""
     balance = await ledger.balance(session, ledger.member_account(member_id))
-    everybody = await queue(session)
+    active = await jobs.active_of(session, member_id)
     drawn = (
         select(func.count())
         .select_from(Image)
@@ -30,8 +31,8 @@ async def account(session: AsyncSession, member_id: int, plan: Plan | None = Non
     return AccountView(
         available=balance.available,
         pending=balance.pending,
-        running=[job for job in everybody.running if job.member_id == member_id],
-        queued=[job for job in everybody.queued if job.member_id == member_id],
+        running=[job for job in active if job.state is JobState.RUNNING],
+        queued=_next_first(job for job in active if job.state is JobState.QUEUED),
         lifetime_images=(await session.execute(drawn)).scalar_one(),
         lane=Lane(await preferences.lane(session, member_id) or terms.of_plan(plan).usual_lane),
         plan=plan,
@@ -51,5 +52,9 @@ async def queue(session: AsyncSession) -> QueueView:
     waiting = await jobs.in_state(session, JobState.QUEUED)
     return QueueView(
         running=list(await jobs.in_state(session, JobState.RUNNING)),
-        queued=sorted(waiting, key=lambda job: (_LANE_ORDER[job.lane], job.created_at, job.id)),
+        queued=_next_first(waiting),
     )
+
+
+def _next_first(waiting: Iterable[Job]) -> list[Job]:
+    return sorted(waiting, key=lambda job: (_LANE_ORDER[job.lane], job.created_at, job.id))

@@ -135,7 +135,7 @@ async def test_credits_are_those_counted_one_by_one(database: Database) -> None:
             await ledger.post(session, id=f"p{number}", pending_id=f"r{number}", now=now, amount=rnd.randint(1, 8))
             if rnd.random() < 0.3:
                 await ledger.refund(session, id=f"f{number}", corrects_id=f"p{number}", now=now + timedelta(hours=9))
-        await ledger.forfeit(session, id="end", account_id=ledger.member_account(1001), amount=5, now=START)
+        await ledger.take_back(session, id="end", account_id=ledger.member_account(1001), amount=5, now=START)
         (await ledger.check_books(session)).raise_for_problems()
 
     expected: dict[datetime, Counter[str]] = defaultdict(Counter)

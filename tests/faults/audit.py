@@ -1,0 +1,190 @@
+"""What must be true whenever nothing is under way: each job was delivered once or paid nothing, and all traces agree.
+
+Three witnesses are compared: the database's rows, the storage's files, and the channels as the local Discord has them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+
+from bot.service.pricing import partial
+from db import jobs, ledger
+from db.models import Account, Image, Job, JobState, Transfer, TransferKind
+from db.session import Database
+from sandbox.state import State, StoredMessage
+from sandbox.world import BOT_ID
+from tests.faults.stack import WELCOME_CREDITS
+
+_UNFINISHED = re.compile(r"\(Waiting to start\)|\(\d+%\)")
+_RESULT = re.compile(r"job:variation:(\d+-\d+):1$")
+_FILE = re.compile(r"_(\d+-\d+)\.(png|webp)$")
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything that the witnesses say. `stopped`: jobs whose members were told that they stop, and when."""
+
+    rows: dict[str, Job]
+    transfers: Sequence[Transfer]
+    accounts: Mapping[str, Account]
+    images: Mapping[str, set[str]]
+    book_problems: Sequence[str]
+    files: set[str]
+    folders: set[str]
+    messages: list[StoredMessage]
+    stopped: Mapping[str, datetime]
+    results: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.results.update(job_id for message in self.messages for job_id in _jobs_of(message))
+
+
+async def gather(database: Database, root: Path, state: State, stopped: Mapping[str, datetime]) -> Evidence:
+    async with database.read() as session:
+        rows = {row.id: row for row in await session.scalars(select(Job))}
+        images: dict[str, set[str]] = {}
+        for image in await session.scalars(select(Image)):
+            images.setdefault(image.job_id, set()).add(image.path)
+        transfers = (await session.scalars(select(Transfer))).all()
+        accounts = {account.id: account for account in await session.scalars(select(Account))}
+        books = await ledger.check_books(session)
+    found = [path for name in ("inputs", "results", "staging") for path in (root / name).rglob("*")]
+    public = [message for one in state.messages.values() for message in one.values() if message.ephemeral_to is None]
+    return Evidence(
+        rows=rows,
+        transfers=transfers,
+        accounts=accounts,
+        images=images,
+        book_problems=books.problems,
+        files={path.relative_to(root).as_posix() for path in found if path.is_file()},
+        folders={path.relative_to(root).as_posix() for path in found if path.is_dir()},
+        messages=[message for message in public if message.author_id == BOT_ID],
+        stopped=stopped,
+    )
+
+
+def problems(evidence: Evidence) -> list[str]:
+    """Each contradiction in a sentence."""
+    return [
+        *evidence.book_problems,
+        *_unended(evidence),
+        *_deliveries(evidence),
+        *_payments(evidence),
+        *_balances(evidence),
+        *_messages(evidence),
+        *_files(evidence),
+        *_stops(evidence),
+    ]
+
+
+def _unended(evidence: Evidence) -> Iterator[str]:
+    for job in evidence.rows.values():
+        if job.state not in jobs.ENDED:
+            yield f"{job.id} is still {job.state}"
+        elif job.delivered_at is None and job.undeliverable_at is None:
+            yield f"{job.id} is {job.state} and its member was never told"
+
+
+def _deliveries(evidence: Evidence) -> Iterator[str]:
+    for job in evidence.rows.values():
+        shown = evidence.results[job.id]
+        wanted = {1} if job.state is JobState.SUCCEEDED and job.delivered_at is not None else {0}
+        if job.deleted_at is not None:
+            wanted = {0, 1}  # killed before it removed the message: its member can react once more
+        if shown not in wanted:
+            marks = "delivered" if job.delivered_at else "undeliverable"
+            yield f"{job.id} is {job.state} and {marks}; its result is shown {shown} times"
+    for job_id in evidence.results.keys() - evidence.rows.keys():
+        yield f"a result of {job_id} is shown, and there is no such job"
+
+
+def _payments(evidence: Evidence) -> Iterator[str]:
+    """One reservation, one resolution, and a refund exactly when nothing could be shown."""
+    by_id = {transfer.id: transfer for transfer in evidence.transfers}
+    for job in evidence.rows.values():
+        reserve, post, void, refund = (
+            by_id.pop(f"{job.id}/{what}", None) for what in ("reserve", "post", "void", "refund")
+        )
+        paid = post.amount if post else 0
+        if (reserve.amount if reserve else 0) != job.price:
+            yield f"{job.id} costs {job.price} and reserved {reserve and reserve.amount}"
+        if reserve and (post is None) == (void is None):
+            yield f"{job.id} reserved and has {'both a post and a void' if post else 'neither post nor void'}"
+        if job.charged != paid:
+            yield f"{job.id} says charged {job.charged} and paid {paid}"
+        if job.charged != _owed(job):
+            yield f"{job.id} is {job.state}, owes {_owed(job)} and was charged {job.charged}"
+        if (refund.amount if refund else 0) != (paid if job.undeliverable_at else 0):
+            yield f"{job.id} paid {paid}, undeliverable {job.undeliverable_at}, refund {refund and refund.amount}"
+    for transfer_id in by_id:
+        if "/" in transfer_id:
+            yield f"transfer {transfer_id} belongs to no job"
+
+
+def _owed(job: Job) -> int | None:
+    if job.state is JobState.SUCCEEDED:
+        return job.price
+    if job.state is JobState.CANCELLED and job.total_steps:
+        return partial(job.price, job.steps_done or 0, job.total_steps)
+    return 0
+
+
+def _balances(evidence: Evidence) -> Iterator[str]:
+    """What members have, counted from what their jobs show and not from the ledger."""
+    spent: Counter[str] = Counter()
+    for job in evidence.rows.values():
+        spent[ledger.member_account(job.member_id)] += 0 if job.undeliverable_at else (_owed(job) or 0)
+    for account_id, account in evidence.accounts.items():
+        if account_id in (ledger.GRANTS, ledger.REVENUE):
+            continue
+        posted = account.credits_posted - account.debits_posted
+        if posted != WELCOME_CREDITS - spent[account_id] or account.debits_pending:
+            yield f"{account_id} has {posted}, {account.debits_pending} of it pending; it spent {spent[account_id]}"
+    welcomes = Counter(transfer.id for transfer in evidence.transfers if transfer.kind is TransferKind.SINGLE)
+    yield from (f"{transfer_id} was made {times} times" for transfer_id, times in welcomes.items() if times > 1)
+
+
+def _messages(evidence: Evidence) -> Iterator[str]:
+    unreachable = {job.message_id for job in evidence.rows.values() if job.undeliverable_at}
+    for message in evidence.messages:
+        if _UNFINISHED.search(message.content) and int(message.id) not in unreachable:
+            yield f"message {message.id} still says {message.content.splitlines()[0]!r}"
+
+
+def _files(evidence: Evidence) -> Iterator[str]:
+    wanted: set[str] = set()
+    for job in evidence.rows.values():
+        if job.state is JobState.SUCCEEDED and job.deleted_at is None:
+            wanted |= evidence.images.get(job.id, set())
+            if not evidence.images.get(job.id):
+                yield f"{job.id} succeeded without pictures"
+    kept = {
+        f"inputs/{job.id}" for job in evidence.rows.values() if job.state is JobState.SUCCEEDED and not job.deleted_at
+    }
+    surplus = {name for name in evidence.files - wanted if name.rpartition("/")[0] not in kept}
+    yield from (f"{name} belongs to no job" for name in sorted(surplus))
+    yield from (f"{name} is gone" for name in sorted(wanted - evidence.files))
+    alive = {name.rpartition("/")[0] for name in evidence.files} | {"staging"}
+    yield from (f"folder {name} is empty" for name in sorted(evidence.folders - alive) if "/" in name)
+
+
+def _stops(evidence: Evidence) -> Iterator[str]:
+    for job_id, at in evidence.stopped.items():
+        job = evidence.rows.get(job_id)
+        if job and job.state is JobState.SUCCEEDED and job.started_at and job.started_at > at:
+            yield f"{job_id} was drawn anew after its member was told that it stops"
+
+
+def _jobs_of(message: StoredMessage) -> set[str]:
+    """The jobs whose result the message is: by its buttons, or by the name of its picture."""
+    ids = {child.get("custom_id", "") for row in message.components for child in row.get("components", [])}
+    by_buttons = {match[1] for custom_id in ids if (match := _RESULT.match(custom_id))}
+    names = [attachment.filename for attachment in message.attachments]
+    return by_buttons | {match[1] for name in names if (match := _FILE.search(name))}
