@@ -8,7 +8,8 @@ import discord
 from discord import app_commands
 
 from bot.access import is_admin
-from bot.commands.admin import MAX_GRANT, AdminGroup
+from bot.commands.admin import MAX_GRANT
+from bot.commands.admin_group import AdminGroup
 from bot.errors import NotAdmin, NotServed
 from bot.replies import BLURPLE, in_time, reply
 from bot.service.limits import MAX_WAITING

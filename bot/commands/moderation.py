@@ -9,7 +9,8 @@ import discord
 from discord import app_commands
 
 from bot.access import require_admin, require_bannable, require_postable
-from bot.commands.admin import Admin, AdminGroup
+from bot.commands.admin import Admin
+from bot.commands.admin_group import AdminGroup
 from bot.components.moderators import audit_view, rules_view
 from bot.delivery.moderation import audit_embed, rules_embed, term
 from bot.delivery.render import escape
@@ -161,8 +162,9 @@ async def ban(
 @app_commands.command(name="unban", description="Let a member use the bot again")
 @app_commands.describe(member="Who")
 async def unban(interaction: discord.Interaction[Limner], member: discord.User) -> None:
+    guild_id = require_admin(interaction)
     unbanning = interaction.client.studio.moderation.unban(
-        require_admin(interaction), member.id, by=interaction.user.id, id=f"unban:{interaction.id}"
+        guild_id, member.id, by=interaction.user.id, id=f"unban:{interaction.id}"
     )
     await in_time(interaction, unbanning)
     await reply(interaction, f"{member.mention} may use the bot again.")
@@ -171,9 +173,9 @@ async def unban(interaction: discord.Interaction[Limner], member: discord.User) 
 @app_commands.command(name="audit", description="Show what admins, moderators and rules decided")
 @app_commands.describe(member="Only what this member did, or what was done to them")
 async def audit(interaction: discord.Interaction[Limner], member: discord.User | None = None) -> None:
+    guild_id = require_admin(interaction)
     member_id = member.id if member is not None else None
-    moderation = interaction.client.studio.moderation
-    page = await in_time(interaction, moderation.audit_page(require_admin(interaction), 0, member_id=member_id))
+    page = await in_time(interaction, interaction.client.studio.moderation.audit_page(guild_id, 0, member_id=member_id))
     await reply(interaction, embed=audit_embed(page, member_id), view=audit_view(page, member_id))
 
 

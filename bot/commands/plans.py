@@ -8,7 +8,7 @@ import discord
 from discord import app_commands
 
 from bot.access import is_admin
-from bot.commands.admin import AdminGroup
+from bot.commands.admin_group import AdminGroup
 from bot.delivery.plan_text import plan_details
 from bot.errors import NotServed, WrongInput
 from bot.replies import BLURPLE, in_time, reply

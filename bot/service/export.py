@@ -27,6 +27,7 @@ _BEGINNING = """Your data in Limner, as of {at}.
 account.json       your Discord id, your credits, since when you are known
 preferences.json   what you have chosen for later jobs
 transfers.csv      every movement of your credits, newest first
+others.json        your plan and its last refill, prices you have not answered, bans, reports and decisions
 jobs/*.json        what you ordered, newest first, with prompts, recipes and message ids
 pictures/          what was drawn for you: <job id>/<number>.png
 inputs/            the pictures that you sent and that jobs started from: <job id>/<name>.png
@@ -39,6 +40,7 @@ class Dossier:
 
     account: Mapping[str, Any]
     preferences: Mapping[str, Any]
+    others: Mapping[str, Sequence[Mapping[str, Any]]]
     transfers: bytes
     jobs: Sequence[Job]
     images: Mapping[str, Sequence[Image]]
@@ -76,6 +78,8 @@ def pack(
     archive.add("account.json", _json(dossier.account))
     archive.add("preferences.json", _json(dossier.preferences))
     lost: list[str] = []
+    if not archive.add("others.json", _json(dossier.others)):
+        lost.append("your plan, bans, reports and decisions about you: ask an admin")
     if not archive.add("transfers.csv", dossier.transfers):
         lost.append("your transfers: *CSV* under `/info` has them")
     lost += _add_jobs(archive, dossier)
@@ -144,6 +148,8 @@ def _job(job: Job, images: Sequence[Image]) -> dict[str, Any]:
 
 def _json(value: object) -> bytes:
     def other(item: object) -> str:
+        if isinstance(item, bytes):
+            return f"{len(item)} bytes"
         return item.isoformat() if isinstance(item, datetime) else str(item)
 
     return json.dumps(value, indent=2, ensure_ascii=False, default=other).encode()

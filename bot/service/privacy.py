@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from bot.service import statement
 from bot.service.errors import NotCancellable, StudioError
@@ -24,6 +26,8 @@ from bot.service.studio import Studio
 from db import erasure, jobs, ledger, preferences
 from db.desk_tables import Removal
 from db.models import Image, Job, JobState, Member
+from db.moderation_tables import Audit, Ban, Report
+from db.plan_tables import Allowance, Offer, PlanMember
 from db.session import Database
 
 __all__ = ["Export", "NothingStored", "Privacy", "Removal", "Step"]
@@ -35,6 +39,14 @@ TOKEN_LIFE = timedelta(minutes=15)
 MAX_EXPORT_BYTES = 24 * 1024 * 1024
 """A request to Discord may have 25 MiB whatever a file may have; and the archive is made in memory."""
 _CHUNK = 500
+_OTHERS = (
+    PlanMember.member_id,
+    Allowance.member_id,
+    Offer.member_id,
+    Ban.member_id,
+    Report.reporter_id,
+    Audit.member_id,
+)
 
 
 class NothingStored(StudioError):
@@ -138,10 +150,17 @@ async def _dossier(session: AsyncSession, member_id: int) -> Dossier:
             "credits_reserved": balance.pending,
         },
         preferences={"lane": await preferences.lane(session, member_id)},
+        others={column.table.name: await _rows(session, column, member_id) for column in _OTHERS},
         transfers=await statement.as_csv(session, member_id),
         jobs=rows,
         images=await _images(session, [job.id for job in rows if job.state is JobState.SUCCEEDED]),
     )
+
+
+async def _rows(session: AsyncSession, column: InstrumentedAttribute[Any], member_id: int) -> list[dict[str, Any]]:
+    table = column.class_.__table__
+    found = await session.execute(select(table).where(column == member_id).order_by(*table.primary_key.columns))
+    return [dict(row) for row in found.mappings()]
 
 
 async def _images(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, list[Image]]:

@@ -11,17 +11,15 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import confirmation, estimates, gate, leftovers, payers, refills, settlement, statement, views
+from bot.service import confirmation, gate, leftovers, payers, refills, settlement, statement, views
+from bot.service.acceptance import Acceptance
 from bot.service.actions import JobAction
-from bot.service.admission import accepted_before, admit
 from bot.service.confirmation import Offers
 from bot.service.errors import (
     AlreadyActive,
-    ConfirmationNeeded,
     InvalidParameter,
     JobNotFound,
     NotCancellable,
@@ -32,7 +30,6 @@ from bot.service.moderation import FlaggedPolicy, Moderator
 from bot.service.office import Office
 from bot.service.orders import AccountView, CancelOutcome, Order, QueueView, Ticket
 from bot.service.outcome import develop
-from bot.service.planning import Outline, Planner
 from bot.service.reports import Reports
 from bot.service.statement import StatementPage
 from bot.service.storage import Storage
@@ -74,12 +71,20 @@ class Studio:
         self._storage = storage
         self._clock = clock
         self._welcome_credits = welcome_credits
-        self._planner = Planner(database, storage, new_seed)
         self.moderation = Moderator(database, storage, clock=clock)
         self.reports = Reports(database, storage, clock=clock)
         self._since = clock()
         self.office = Office(database, clock=clock, welcome_credits=welcome_credits)
         self.offers = Offers(database, clock)
+        self._acceptance = Acceptance(
+            database,
+            storage,
+            self.moderation,
+            self.offers,
+            clock=clock,
+            welcome_credits=welcome_credits,
+            new_seed=new_seed,
+        )
 
     # Orders
 
@@ -89,33 +94,7 @@ class Studio:
         Raises StudioError; then neither a row nor a credit nor a file was left behind, except, with ConfirmationNeeded,
         an offer.
         """
-        async with self._database.read() as reading:
-            if before := await accepted_before(reading, order):
-                return await self._tickets(reading, before)
-            await self.moderation.refuse_banned(reading, order)
-        outline = await self._planner.outline(order)
-        warnings = await self.moderation.screen(order, outline)
-        staged = await asyncio.to_thread(self._stage, outline)
-        try:
-            async with self._database.write() as session:
-                accepted = await accepted_before(session, order)
-                if not accepted:
-                    await self.moderation.refuse_banned(session, order)  # again: it may have come meanwhile
-                    accepted = await admit(
-                        session, order, outline, now=self._clock(), welcome_credits=self._welcome_credits
-                    )
-                    for job, folder in zip(accepted, staged, strict=bool(staged)):
-                        await asyncio.to_thread(self._storage.place, folder, job.id)
-                    await self.moderation.note_warnings(session, accepted, warnings)
-                return await self._tickets(session, accepted, warnings)
-        except ConfirmationNeeded as needed:
-            await self.offers.keep(order, needed.price)
-            raise
-        except BaseException:
-            await self._drop_inputs(order, len(staged))
-            raise
-        finally:
-            await asyncio.to_thread(self._discard, staged)
+        return await self._acceptance.submit(order)
 
     async def set_message(self, job_id: str, message_id: int) -> None:
         """The waiting message is up: from now on the job may be claimed. Wake the dispatcher."""
@@ -383,31 +362,3 @@ class Studio:
         if row.state is not JobState.SUCCEEDED:
             await asyncio.to_thread(self._storage.delete_results, job.id)
         return row
-
-    async def _tickets(
-        self, session: AsyncSession, accepted: Sequence[Job], warnings: tuple[str, ...] = ()
-    ) -> tuple[Ticket, ...]:
-        available = (await ledger.balance(session, payers.account_of(accepted[0]))).available
-        paused = await gate.is_paused(session)
-        etas = [None for _ in accepted] if paused else await estimates.finish_in(session, accepted)
-        places = [await jobs.place_in_queue(session, job.id) for job in accepted]
-        return tuple(
-            Ticket(job, place, eta_s, available, warnings, paused)
-            for job, place, eta_s in zip(accepted, places, etas, strict=True)
-        )
-
-    def _stage(self, outline: Outline) -> list[Path]:
-        try:
-            return [self._storage.stage(outline.files) for _ in outline.recipes] if outline.files else []
-        except FileNotFoundError:  # removed between the outline and now
-            raise JobNotFound("The picture is gone from the server. Start a new job.") from None
-
-    def _discard(self, staged: Sequence[Path]) -> None:
-        for folder in staged:
-            self._storage.discard(folder)
-
-    async def _drop_inputs(self, order: Order, count: int) -> None:
-        """Remove the inputs placed by a transaction that failed. When its outcome is unknown, the rows tell."""
-        for number in range(1, count + 1):
-            if await self.job(order.job_id(number)) is None:
-                await asyncio.to_thread(self._storage.delete_inputs, order.job_id(number))

@@ -14,7 +14,7 @@ from bot.service.actions import JobAction
 from bot.service.errors import InsufficientCredits, InvalidParameter, NotInPlan, QueueFull
 from bot.service.plan_fields import PlanFields
 from bot.service.rows import Period, Plan
-from db import ledger
+from db import erasure, ledger
 from db.models import Job, Transfer
 from db.session import Database
 from generation.recipe import Lane
@@ -152,6 +152,21 @@ async def test_monthly_credits_come_with_the_month(shop: Workshop) -> None:
     assert view.refill_at is not None
     assert (view.plan.key, f"{view.refill_at:%Y-%m-%d}") == ("basic", "2026-03-01")
     assert await moved(shop, "refill") == [f"refill:{ADA}:basic:2026-01", f"refill:{ADA}:basic:2026-02"]
+
+
+async def test_who_leaves_and_comes_back_gets_the_next_refill_not_the_same_again(shop: Workshop) -> None:
+    await default(shop)
+    await shop.submit(shop.order("a fox --relax"))
+    job = await shop.studio.claim()
+    assert job is not None
+    await shop.studio.fail(job.id, "gone")
+    await shop.studio.undeliverable(job)
+    async with shop.database.write() as session:
+        await erasure.request(session, ADA, now=shop.clock.now())
+        await erasure.anonymise(session, ADA, now=shop.clock.now())
+    assert await looked(shop) == 0
+    shop.clock.advance(TO_MIDNIGHT_S)
+    assert await looked(shop) == 40
 
 
 async def test_fifty_orders_across_midnight_bring_one_refill(shop: Workshop) -> None:

@@ -61,6 +61,8 @@ async def test_export_holds_everything_that_is_stored(shop: Workshop, privacy: P
     assert await shop.studio.claim() is not None
     await shop.finished(shop.order("somebody else's", BEA))
 
+    await shop.studio.moderation.ban(77, ADA, None, reason="spam", by=BEA, id="ban:1")
+
     made = await privacy.export(ADA, limit_bytes=LIMIT)
 
     files = opened(made.archive)
@@ -68,7 +70,7 @@ async def test_export_holds_everything_that_is_stored(shop: Workshop, privacy: P
     assert "Nothing is left out" in files["README.txt"].decode()
     pictures = {f"pictures/{old.id}/{number}.png" for number in (1, 3, 4)}
     inputs = {f"inputs/{own.id}/picture.png"}
-    texts = {"README.txt", "account.json", "preferences.json", "transfers.csv", "jobs/0001.json"}
+    texts = {"README.txt", "account.json", "preferences.json", "others.json", "transfers.csv", "jobs/0001.json"}
     assert set(files) == texts | pictures | inputs
     for name in pictures:
         assert files[name] == shop.storage.read(name.replace("pictures", "results"))
@@ -79,6 +81,9 @@ async def test_export_holds_everything_that_is_stored(shop: Workshop, privacy: P
         "credits_reserved": await shop.pending(),
     }
     assert json.loads(files["preferences.json"]) == {"lane": "turbo"}
+    others = json.loads(files["others.json"])
+    assert [(row["guild_id"], row["reason"]) for row in others["bans"]] == [(77, "spam")]
+    assert [row["action"] for row in others["audits"]] == ["ban", "flagged"]
     jobs = json.loads(files["jobs/0001.json"])
     assert [job["id"] for job in jobs] == [own.id, old.id], "newest first, nobody else's"
     assert jobs[1]["prompt"] == "an old owl --fast --seed 7"

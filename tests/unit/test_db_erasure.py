@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from db import departures, erasure, ledger, members, preferences
 from db.desk_tables import Removal
 from db.models import Base, Image, Job, JobState, Member, Transfer, TransferCode
+from db.moderation_tables import Audit, Ban, Moderation, Report
+from db.plan_tables import Offer
 from db.session import Database
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -89,6 +91,42 @@ async def test_nothing_that_names_the_member_is_left(database: Database) -> None
     assert "'relax'" not in left
     async with database.read() as session:
         (await ledger.check_books(session)).raise_for_problems()
+
+
+async def test_what_plans_and_moderators_know_is_forgotten_but_a_ban_holds(database: Database) -> None:
+    await joined(database, ADA)
+    await joined(database, BEA)
+    await ordered(database, ADA, "5-1", JobState.SUCCEEDED, result_message_id=81)
+    about_ada = {"guild_id": 1, "created_at": NOW}
+    async with database.write() as session:
+        session.add(Moderation(guild_id=1, rules_revision=0, flagged="withhold", channel_id=66))
+        await session.flush()
+        session.add_all(
+            [
+                Audit(id="a", actor_id=BEA, action="ban", member_id=ADA, job_id=None, reason="rude", **about_ada),
+                Audit(id="b", actor_id=ADA, action="warn", member_id=BEA, job_id=None, reason="", **about_ada),
+                Ban(member_id=ADA, until=None, reason="rude", banned_by=BEA, **about_ada),
+                Report(job_id="5-1", reporter_id=BEA, channel_id=11, message_id=81, notice_id=90, **about_ada),
+                Report(job_id="5-1", reporter_id=ADA, channel_id=11, message_id=81, **about_ada),
+                Offer(
+                    **{"id": 9, "channel_id": 11, "member_id": ADA, "action": "imagine", "prompt": "my secret"},
+                    **{"repeat": 1, "parent_index": 0, "price": 4, **about_ada},
+                ),
+            ]
+        )
+    await forget(database, ADA)
+    async with database.read() as session:
+        audits = {row.id: (row.actor_id, row.member_id) for row in await session.scalars(select(Audit))}
+        assert audits["a"][0] == BEA
+        assert audits["b"][1] == BEA
+        assert audits["a"][1] == audits["b"][0] < 0
+        reports = list(await session.scalars(select(Report).order_by(Report.id)))
+        assert [report.reporter_id for report in reports] == [BEA, audits["b"][0]]
+        assert {(report.message_id, report.notice_id) for report in reports} == {(0, None)}
+        noted = await session.scalars(select(Removal).order_by(Removal.message_id))
+        assert [(one.message_id, one.channel_id) for one in noted] == [(81, 11), (90, 66)]
+        assert await session.get(Ban, (1, ADA)) is not None
+    assert "my secret" not in await everything(database)
 
 
 async def test_amounts_times_and_links_of_all_transfers_stay(database: Database) -> None:
