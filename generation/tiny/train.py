@@ -29,13 +29,14 @@ from generation.tiny.learner import Stage
 from generation.tiny.model import (
     WEIGHTS,
     grown,
-    hearing_whole_prompt,
     load_pipeline,
     new_autoencoder,
     new_denoiser,
     new_scheduler,
     write_weights,
 )
+from generation.tiny.reader import ReaderStage
+from generation.tiny.text_encoder import new_own_layers, own_layers
 
 BAR = "{desc} {percentage:3.0f} %|{bar}| {n:.1f} of {total:.0f} min, {postfix}"
 
@@ -100,7 +101,8 @@ def train(options: argparse.Namespace) -> None:
     for name, share, stage in (
         ("autoencoder", 0.2, train_autoencoder),
         ("enlarger", 0.1, train_enlarger),
-        ("denoiser", 0.7, train_denoiser),
+        ("reader", 0.1, train_reader),
+        ("denoiser", 0.6, train_denoiser),
     ):
         if options.stage in (name, "all"):
             pace = Pace(minutes=options.minutes * (share if options.stage == "all" else 1.0))
@@ -119,7 +121,7 @@ def train_autoencoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace,
     stage = AutoencoderStage(pipeline.vae, load_subjects(data), teacher=teacher)
     run_stage(stage, checkpoint, pace, resume=options.resume, show=lambda _: None)
     stage.finish()
-    write_weights(options.out / "start", pipeline.unet, pipeline.vae, pipeline.scheduler)
+    _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
 
 
 def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
@@ -129,7 +131,15 @@ def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, op
     stage = EnlargerStage(enlarger.requires_grad_(True).to(pipeline.device), pipeline.vae, subjects)
     run_stage(stage, options.out / "enlarger.pt", pace, resume=options.resume, show=lambda _: None)
     stage.finish()
-    write_weights(options.out / "start", pipeline.unet, pipeline.vae, pipeline.scheduler, enlarger)
+    _write(options.out / "start", pipeline, enlarger)
+
+
+def train_reader(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """Our layers of the text encoder, into `out/start`, for the autoencoder that is there."""
+    stage = ReaderStage(pipeline, load_subjects(data))
+    run_stage(stage, options.out / "reader.pt", pace, resume=options.resume, show=lambda _: None)
+    stage.finish()
+    _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
 
 
 def train_denoiser(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
@@ -144,10 +154,9 @@ def starting_point(out: Path, init: Path | None) -> StableDiffusionPipeline:
     start = out / "start"
     if not start.exists():
         if init is None:
-            write_weights(start, new_denoiser(), new_autoencoder(), new_scheduler())
+            write_weights(start, new_denoiser(), new_autoencoder(), new_scheduler(), new_own_layers())
         else:
-            given = load_pipeline(out / "model", init)
-            write_weights(start, hearing_whole_prompt(given.unet), given.vae, given.scheduler, load_enlarger(init))
+            _write(start, load_pipeline(out / "model", init), load_enlarger(init))
     return load_pipeline(out / "model", start)
 
 
@@ -181,7 +190,7 @@ def export(out: Path, target: Path) -> None:
         average = EMAModel(pipeline.unet.parameters())
         average.load_state_dict(state["stage"]["average"])
         average.copy_to(pipeline.unet.parameters())
-    write_weights(target, pipeline.unet, pipeline.vae, pipeline.scheduler, load_enlarger(out / "start"))
+    _write(target, pipeline, load_enlarger(out / "start"))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -192,7 +201,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--data", type=Path, metavar="CACHE", help="folder of the training data; what it lacks is fetched"
     )
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--stage", choices=("autoencoder", "enlarger", "denoiser", "all"), default="all")
+    parser.add_argument("--stage", choices=("autoencoder", "enlarger", "reader", "denoiser", "all"), default="all")
     parser.add_argument("--init", type=Path, help="weights folder to go on from; its latent space is kept")
     parser.add_argument(
         "--teacher", type=Path, help="weights folder whose autoencoder, half as large, the new one grows from"
@@ -214,6 +223,11 @@ def main() -> None:
         export(options.out, WEIGHTS)
     else:
         train(options)
+
+
+def _write(folder: Path, pipeline: StableDiffusionPipeline, enlarger: Enlarger | None) -> None:
+    layers = own_layers(pipeline.text_encoder)
+    write_weights(folder, pipeline.unet, pipeline.vae, pipeline.scheduler, layers, enlarger)
 
 
 def _restore(stage: Stage, checkpoint: Path, *, resume: bool) -> float:

@@ -30,6 +30,7 @@ from generation.tiny.model import (
     write_weights,
 )
 from generation.tiny.scenes import Placed, Scene
+from generation.tiny.text_encoder import new_own_layers, own_layers
 from generation.tiny.train import Pace, export, parse, run_stage
 from generation.tiny.vocabulary import COLOURS
 
@@ -41,7 +42,7 @@ HORIZON = ((0.0, COLOURS["blue"]), (0.5, COLOURS["blue"]), (0.5, COLOURS["green"
 def untrained(tmp_path: Path) -> StableDiffusionPipeline:
     """A pipeline with random weights, for the training to change."""
     torch.manual_seed(0)
-    write_weights(tmp_path / "untrained", new_denoiser(), new_autoencoder(), new_scheduler())
+    write_weights(tmp_path / "untrained", new_denoiser(), new_autoencoder(), new_scheduler(), new_own_layers())
     return load_pipeline(tmp_path / "untrained-model", tmp_path / "untrained")
 
 
@@ -237,7 +238,8 @@ def test_enlarger_training_learns_and_is_exported_with_the_weights(
     assert error() < 0.9 * bilinear
     stage.finish()
 
-    write_weights(tmp_path / "start", untrained.unet, untrained.vae, untrained.scheduler, enlarger)
+    layers = own_layers(untrained.text_encoder)
+    write_weights(tmp_path / "start", untrained.unet, untrained.vae, untrained.scheduler, layers, enlarger)
     export(tmp_path, tmp_path / "weights")
     reread = load_enlarger(tmp_path / "weights")
     assert reread is not None

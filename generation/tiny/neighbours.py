@@ -1,0 +1,60 @@
+"""Words that nobody tagged a picture with, each worth the subject whose words MiniLM finds nearest. Knows no pictures.
+
+They teach the text encoder's own layers to go on where the captions end: "trawler" looks like the ship.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own habit)
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+
+from generation.tiny.data import Subject
+from generation.tiny.text_encoder import GIVEN_LAYERS
+
+NEAR = 0.4  # cosine from which on a word is worth a subject; about the median of the words that were kept from training
+SHARE = 0.2  # of all draws
+LETTERS = 3
+
+
+def add_neighbours(pipeline: StableDiffusionPipeline, subjects: Sequence[Subject]) -> list[tuple[Subject, Subject]]:
+    """(called by the new word, the subject itself) for each word of the tokenizer's vocabulary that is near enough.
+
+    Words that any subject holds out for the evaluation are left out.
+    """
+    known = [subject for subject in subjects if not subject.must_say_colour]
+    phrases = [(phrase, place) for place, subject in enumerate(known) for phrase in (*subject.names, *subject.tags)]
+    owners = torch.tensor([place for _, place in phrases])
+    meanings = torch.zeros(len(known), pipeline.text_encoder.config.hidden_size)
+    meanings.index_add_(0, owners, _meaning(pipeline, [phrase for phrase, _ in phrases]))
+    taken = {phrase for phrase, _ in phrases} | {word for subject in subjects for word in subject.held_out}
+    words = sorted(_words(pipeline.tokenizer.get_vocab(), taken))
+    likeness, nearest = (_meaning(pipeline, words) @ F.normalize(meanings, dim=1).T).max(1)
+    found = [(word, known[place]) for word, place, near in zip(words, nearest, likeness, strict=True) if near >= NEAR]
+    weight = SHARE / (1 - SHARE) * sum(subject.weight for subject in subjects) / max(1, len(found))
+    return [(replace(subject, names=(word,), tags=(), weight=weight), subject) for word, subject in found]
+
+
+def _words(vocabulary: Iterable[str], taken: set[str]) -> Iterable[str]:
+    return (
+        word for word in vocabulary if len(word) >= LETTERS and word.isascii() and word.isalpha() and word not in taken
+    )
+
+
+@torch.no_grad()
+def _meaning(pipeline: StableDiffusionPipeline, phrases: Sequence[str]) -> Tensor:
+    """(n, 384): the mean of MiniLM's states, of length one, as the model was trained to be compared."""
+    encoder, parts = pipeline.text_encoder, []
+    for start in range(0, len(phrases), 256):
+        tokens = pipeline.tokenizer(
+            list(phrases[start : start + 256]), padding=True, truncation=True, return_tensors="pt"
+        ).to(encoder.device)
+        with torch.autocast(encoder.device.type, dtype=torch.bfloat16):
+            states = encoder(**tokens, output_hidden_states=True).hidden_states[GIVEN_LAYERS].float()
+        mask = tokens.attention_mask[..., None]
+        parts.append(F.normalize((states * mask).sum(1) / mask.sum(1), dim=1).cpu())
+    return torch.cat(parts)

