@@ -57,7 +57,11 @@ class Understanding:
             self._pipeline.encode_prompt(list(prompts[i : i + 64]), self._pipeline.device, 1, False)[0]
             for i in range(0, len(prompts), 64)
         ]
-        places = _likeness(torch.cat(said)[:, 0 if slot == 0 else -1], self._looks[:, slot]).topk(5).indices
+        places = (
+            _likeness(torch.cat(said)[:, 0 if slot == 0 else -1], self._looks[:, slot])
+            .topk(min(5, len(self._subjects)))
+            .indices
+        )
         return [[self._subjects[place] for place in row] for row in places.tolist()]
 
 

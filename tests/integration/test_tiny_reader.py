@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from generation.tiny.data import Subject
 from generation.tiny.denoiser import DenoiserStage
 from generation.tiny.looks import Looks, scaled
 from generation.tiny.model import load_pipeline, new_autoencoder, new_denoiser, new_scheduler, write_weights
+from generation.tiny.neighbours import add_neighbours
 from generation.tiny.reader import ReaderStage
 from generation.tiny.scenes import Placed, Scene
 from generation.tiny.text_encoder import GIVEN_LAYERS, minilm_folder, new_own_layers, own_layers
+from generation.tiny.understanding import Understanding
 from generation.tiny.vocabulary import COLOURS
 
 
@@ -110,3 +113,48 @@ def test_the_denoiser_is_told_exact_looks_half_of_the_time(
     distances = torch.cdist(torch.cat(heard)[:, 0].float(), exact).amin(1)
     told = (distances < 0.05).sum().item()
     assert 12 < told < 52, f"{told} of 64"
+
+
+def test_words_that_nobody_tagged_are_worth_their_nearest_subject(
+    pipeline: StableDiffusionPipeline, subjects: list[Subject]
+) -> None:
+    subjects[0] = replace(subjects[0], held_out=("palace",))
+    found = add_neighbours(pipeline, subjects)
+    nearest = {called.names[0]: subject.names[0] for called, subject in found}
+    assert (nearest["fortress"], nearest["dolphin"], nearest["mango"]) == ("castle", "whale", "banana")
+    assert "palace" not in nearest, "the evaluation asks with it"
+    assert not {"castle", "the", "however"} & set(nearest)
+    everything = sum(subject.weight for subject in subjects) + sum(called.weight for called, _ in found)
+    assert sum(called.weight for called, _ in found) == pytest.approx(0.2 * everything)
+    assert all(called.pixels is subject.pixels for called, subject in found)
+
+
+@pytest.mark.parametrize(("shift", "understood"), [(0, 1.0), (1, 0.0)])
+def test_understanding_is_measured_against_true_looks(
+    pipeline: StableDiffusionPipeline,
+    subjects: list[Subject],
+    monkeypatch: pytest.MonkeyPatch,
+    shift: int,
+    understood: float,
+) -> None:
+    """An encoder that says the true looks of what is asked for, or those of the next subject."""
+    looks = Looks(pipeline.vae, subjects, 384)
+    norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
+    names = [subject.names[0] for subject in subjects]
+
+    def said(prompts: list[str], *_: object) -> tuple[torch.Tensor, None]:
+        places = []
+        for prompt in prompts:
+            found = sorted((name for name in names if name in prompt), key=prompt.index)
+            row = [(names.index(name) + shift) % len(names) for name in found]
+            places.append([*row, -1, -1][:2])
+        states = torch.zeros(len(prompts), 24, 384)
+        states[:, [0, -1]] = scaled(looks.of(torch.tensor(places)), norm)
+        return states, None
+
+    monkeypatch.setattr(pipeline, "encode_prompt", said)
+    result = Understanding(pipeline, [replace(one, held_out=(f"old {one.names[0]}",)) for one in subjects]).measure(
+        lambda subject: f"a {subject.names[0]}", count=9
+    )
+    assert result["names_understood"] == result["pairs_understood"] == result["keywords_understood_top1"] == understood
+    assert result["keywords_understood_top5"] == 1.0, "there are only three subjects"
