@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service.orders import AccountView, QueueView
-from db import jobs, ledger, preferences
-from db.models import Image, Job, JobState
+from db import jobs, ledger, members, preferences
+from db.models import Job, JobState
 from generation.recipe import Lane
 
 _LANE_ORDER = {lane.value: place for place, lane in enumerate((Lane.TURBO, Lane.FAST, Lane.RELAX))}
@@ -19,18 +18,12 @@ async def account(session: AsyncSession, member_id: int) -> AccountView:
     """Credits, lane, active jobs and the number of pictures that were ever drawn for the member."""
     balance = await ledger.balance(session, ledger.member_account(member_id))
     active = await jobs.active_of(session, member_id)
-    drawn = (
-        select(func.count())
-        .select_from(Image)
-        .join(Job, Job.id == Image.job_id)
-        .where(Job.member_id == member_id, ~Image.flagged)
-    )
     return AccountView(
         available=balance.available,
         pending=balance.pending,
         running=[job for job in active if job.state is JobState.RUNNING],
         queued=_next_first(job for job in active if job.state is JobState.QUEUED),
-        lifetime_images=(await session.execute(drawn)).scalar_one(),
+        lifetime_images=await members.images_drawn(session, member_id),
         lane=Lane(await preferences.lane(session, member_id) or Lane.FAST),
     )
 
