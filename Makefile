@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-BENCHMARKS := engine_throughput engine_overhead engine_fairness ack_latency
+BENCHMARKS := engine_throughput engine_overhead engine_fairness ack_latency db_scale
 
 .PHONY: try run test check format bench migrate install screenshot
 

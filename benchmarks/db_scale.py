@@ -41,6 +41,7 @@ SHARE = 100
 GRANTED = 1_000_000
 RUNNING, QUEUED = 8, 100
 GOAL_MS = 20
+EXPIRY = "expiry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,12 @@ class Scale:
 
 FILL = """
 CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :jobs) SELECT i FROM n;
-INSERT INTO members SELECT i, :start FROM n WHERE i <= :members + 1;
+INSERT INTO members (id, created_at) SELECT i, :start FROM n WHERE i <= :members + 1;
 INSERT INTO models VALUES
     ('tiny', 'tiny', '0f', 64, 12, 50, 4.0, '["text_to_image"]', '["ddim"]', 1.0, 1, :start);
 INSERT INTO jobs (id, interaction_id, guild_id, channel_id, member_id, action, prompt, recipe, lane, price, state,
-                  attempts, message_id, result_message_id, charged, device_ms, created_at, started_at, finished_at, delivered_at)
+                  attempts, message_id, result_message_id, charged, device_ms, created_at, started_at, finished_at,
+                  delivered_at)
 SELECT (5000000 + i) || '-1', 5000000 + i, 1, 11,
        CASE WHEN i % :share = 0 THEN 1 ELSE 2 + (i * 7919) % :members END,
        'imagine', 'a red fox in the snow, number ' || i, :recipe, 'fast', 4,
@@ -72,6 +74,8 @@ UPDATE jobs SET started_at = NULL WHERE state = 'queued';
 INSERT INTO images (job_id, "index", path, seed, width, height, flagged)
 SELECT jobs.id, k, 'results/' || jobs.id || '/' || k || '.png', k, 512, 512, 0
 FROM jobs, (SELECT 1 AS k UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4) WHERE state = 'succeeded';
+UPDATE members SET images_drawn =
+    4 * (SELECT count(*) FROM jobs WHERE member_id = members.id AND state = 'succeeded');
 INSERT INTO accounts SELECT 'member:' || id, 0, 0, 0, 0 FROM members;
 INSERT INTO transfers (id, debit_account_id, credit_account_id, amount, kind, code, created_at)
 SELECT 'welcome:' || id, 'grants', 'member:' || id, :granted, 'single', 'welcome', :start FROM members;
@@ -95,7 +99,7 @@ WHERE id = 'revenue';
 
 
 def fill(path: Path, scale: Scale) -> None:
-    """Write everything with the indexes away, build them, and let the planner look at them no more than the bot does."""
+    """Write everything with the indexes away, then build them. No ANALYZE: the bot makes none either."""
     recipe = Recipe(
         task=Task.TEXT_TO_IMAGE,
         model="tiny",
@@ -132,7 +136,7 @@ def fill(path: Path, scale: Scale) -> None:
 
 
 async def measure(work: Callable[[int], Awaitable[object]], times: int) -> dict[str, float]:
-    """Milliseconds: mean, p50, p95, max; and p95 of the processor's time in all threads, which neighbours don't touch."""
+    """Milliseconds: mean, p50, p95, max; p95 also of the processor's time in all threads, whoever else is working."""
     taken: list[float] = []
     worked: list[float] = []
     for number in range(times):
@@ -177,7 +181,12 @@ class Desk:
     async def statement_of_the_collector(self, number: int) -> None:
         await self.studio.statement(COLLECTOR, number % 50)
 
+    async def look_for_work(self, number: int) -> None:
+        """What the dispatcher asks at every wake beside claiming."""
+        await self.studio.undelivered()
+
     async def expire(self, number: int) -> None:
+        """Once a minute, in the background: nobody waits for it."""
         await self.studio.expire()
 
     async def give_back(self, claimed_before: set[str]) -> None:
@@ -187,7 +196,7 @@ class Desk:
 
 
 async def run(scale: Scale, times: int, folder: Path) -> dict[str, Any]:
-    """The whole benchmark in a file that is filled when it isn't there. Raises BooksDoNotBalance when the filling is wrong."""
+    """The whole benchmark, in a file that is filled unless it is there. Raises BooksDoNotBalance if filled wrongly."""
     path = folder / "limner.db"
     database = Database(f"sqlite+aiosqlite:///{path}")
     try:
@@ -196,16 +205,14 @@ async def run(scale: Scale, times: int, folder: Path) -> dict[str, Any]:
         started = time.perf_counter()
         if not is_filled:
             await asyncio.to_thread(fill, path, scale)
+            async with database.read() as session:
+                (await ledger.check_books(session)).raise_for_problems()
         filled = time.perf_counter()
-        async with database.read() as session:
-            (await ledger.check_books(session)).raise_for_problems()
-        checked = time.perf_counter()
         return {
             "jobs": scale.jobs,
             "members": scale.members + 1,
             "file_mb": path.stat().st_size // 2**20,
-            "fill_s": round(filled - started, 1),
-            "check_books_s": round(checked - filled, 1),
+            "fill_and_check_s": round(filled - started, 1),
             "times_ms": await measure_all(Desk(database, folder, scale), times),
         }
     finally:
@@ -221,7 +228,8 @@ async def measure_all(desk: Desk, times: int) -> dict[str, dict[str, float]]:
         "place in queue": desk.place_in_queue,
         "statement": desk.statement,
         "statement, 1 % of all jobs": desk.statement_of_the_collector,
-        "expiry": desk.expire,
+        "look for work": desk.look_for_work,
+        EXPIRY: desk.expire,
     }.items():
         found[name] = await measure(work, times)
     # Each takes one from the hundred that wait.
@@ -231,7 +239,7 @@ async def measure_all(desk: Desk, times: int) -> dict[str, dict[str, float]]:
 
 
 def goals_for(times: dict[str, dict[str, float]]) -> list[Goal]:
-    return [goal(f"{name}, p95 ms", found["p95"], f"<= {GOAL_MS}") for name, found in times.items()]
+    return [goal(f"{name}, p95 ms", found["p95"], f"<= {GOAL_MS}") for name, found in times.items() if name != EXPIRY]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -246,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = asyncio.run(run(scale, options.times, options.keep or Path(folder)))
     times = results["times_ms"]
-    rows = [[f"{scale.jobs:,}", name, *(times[name][part] for part in ("p50", "p95", "max", "cpu_p95"))] for name in times]
+    rows = [
+        [f"{scale.jobs:,}", name, *(times[name][part] for part in ("p50", "p95", "max", "cpu_p95"))] for name in times
+    ]
     bench.report("db_scale", torch.device("cpu"), goals_for(times), rows, **results)
 
 

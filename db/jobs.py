@@ -9,10 +9,11 @@ True. An ended job stays as it ended; then only its marks change (delivered, und
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import heapify, heappop, heappush
 
 from sqlalchemy import ColumnElement, Select, case, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -168,11 +169,16 @@ async def add_images(session: AsyncSession, images: Iterable[Image]) -> None:
 
 
 async def wanting_files(session: AsyncSession, job_ids: Collection[str]) -> tuple[set[str], set[str]]:
-    """Of these jobs, those that still need their inputs and those that still need their results."""
-    rows = await session.execute(select(Job.id, Job.state).where(Job.id.in_(job_ids), Job.deleted_at.is_(None)))
-    states = dict(rows.tuples().all())
+    """Of these jobs, those that still need their inputs and those that still need their results.
+
+    Results of unknown jobs are among them: after an older copy of the database was put back, say, the right one may
+    follow. Inputs of unknown jobs are those of orders that were never accepted.
+    """
+    rows = (await session.execute(select(Job.id, Job.state, Job.deleted_at).where(Job.id.in_(job_ids)))).all()
+    states = {row.id: row.state for row in rows if row.deleted_at is None}
     inputs = {job_id for job_id, state in states.items() if state in ACTIVE or state is JobState.SUCCEEDED}
-    return inputs, {job_id for job_id in inputs if states[job_id] is not JobState.QUEUED}
+    unknown = set(job_ids) - {row.id for row in rows}
+    return inputs, {job_id for job_id in inputs if states[job_id] is not JobState.QUEUED} | unknown
 
 
 async def images(session: AsyncSession, job_id: str) -> Sequence[Image]:
@@ -199,7 +205,9 @@ async def active_of(session: AsyncSession, member_id: int) -> Sequence[Job]:
 async def undelivered(session: AsyncSession) -> Sequence[Job]:
     """Jobs that ended and whose members don't know it yet, the one that ended first first."""
     untold = Job.delivered_at.is_(None), Job.undeliverable_at.is_(None)
-    return await _jobs(session, select(Job).where(*untold, Job.state.in_(ENDED)).order_by(Job.finished_at, Job.id))
+    # By the states that they are not in: given those that they are in, SQLite would walk through all jobs ever ended.
+    ended = Job.state.not_in(ACTIVE)
+    return await _jobs(session, select(Job).where(*untold, ended).order_by(Job.finished_at, Job.id))
 
 
 async def counts(session: AsyncSession, member_id: int | None = None) -> JobCounts:
@@ -232,17 +240,34 @@ async def queued_ahead(session: AsyncSession, job_id: str) -> Sequence[Job]:
     Plays the claims through, as if no job ended and none came meanwhile: each claim makes its member's next one wait
     for the others. The queue is short (limits.py), so this is cheaper than asking the database to do it.
     """
-    waiting = list(await in_state(session, JobState.QUEUED))
+    waiting = await in_state(session, JobState.QUEUED)
     running: Counter[int] = Counter(job.member_id for job in await in_state(session, JobState.RUNNING))
     ahead: list[Job] = []
-    while waiting:
-        following = min(waiting, key=lambda job: (_LANES[job.lane], running[job.member_id], job.created_at, job.id))
-        if following.id == job_id:
-            return ahead
-        waiting.remove(following)
-        running[following.member_id] += 1
-        ahead.append(following)
+    for lane in _LANES:
+        for following in _turns([job for job in waiting if job.lane == lane], running):
+            if following.id == job_id:
+                return ahead
+            ahead.append(following)
     return []
+
+
+def _turns(waiting: Iterable[Job], running: Counter[int]) -> Iterator[Job]:
+    """The jobs of a lane, given oldest first, as they will be claimed; each counts as running from then on.
+
+    Of each member only the oldest can be next, so those alone are compared.
+    """
+    queues: dict[int, deque[Job]] = {}
+    for job in waiting:
+        queues.setdefault(job.member_id, deque()).append(job)
+    heads = [(running[member], queue[0].created_at, queue[0].id, member) for member, queue in queues.items()]
+    heapify(heads)
+    while heads:
+        *_, member = heappop(heads)
+        queue = queues[member]
+        running[member] += 1
+        yield queue.popleft()
+        if queue:
+            heappush(heads, (running[member], queue[0].created_at, queue[0].id, member))
 
 
 async def place_in_queue(session: AsyncSession, job_id: str) -> int:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db import departures
 from db.models import Member
+
+
+async def count_images(session: AsyncSession, member_id: int, images: int) -> None:
+    """So many more pictures were drawn for the member."""
+    counted = update(Member).where(Member.id == member_id).values(images_drawn=Member.images_drawn + images)
+    await session.execute(counted, execution_options={"synchronize_session": False})
+
+
+async def images_drawn(session: AsyncSession, member_id: int) -> int:
+    """How many pictures were ever drawn for the member, withheld ones not counted."""
+    return await session.scalar(select(Member.images_drawn).where(Member.id == member_id)) or 0
 
 
 async def ensure(session: AsyncSession, member_id: int, *, now: datetime) -> bool:

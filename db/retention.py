@@ -29,8 +29,3 @@ async def removable(session: AsyncSession, *, limit: int, before: datetime | Non
         .limit(limit)
     )
     return (await session.scalars(oldest)).all()
-
-
-async def deleted_among(session: AsyncSession, job_ids: Sequence[str]) -> Sequence[str]:
-    """Those of the jobs whose pictures are deleted according to their rows."""
-    return (await session.scalars(select(Job.id).where(Job.id.in_(job_ids), Job.deleted_at.is_not(None)))).all()

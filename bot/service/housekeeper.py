@@ -63,7 +63,6 @@ class Housekeeper:
 
     async def run(self) -> None:
         """Until it is cancelled. Survives whatever fails, and logs it."""
-        await self._tried(self._retention.sweep, 0)
         pause = RETRY_S
         while True:
             self._wake.clear()

@@ -19,7 +19,7 @@ CHUNK = 500
 
 
 async def remove(database: Database, storage: Storage) -> int:
-    """Remove the folders of jobs that are unknown, deleted, or ended without needing them. How many that were."""
+    """Remove the folders of jobs that are deleted or ended without needing them, and unknown inputs. How many."""
     inputs, results = await asyncio.to_thread(storage.job_folders)
     found = sorted(inputs | results)
     removed = 0

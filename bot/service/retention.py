@@ -1,6 +1,6 @@
 """Removing pictures that are too old, or too many: oldest first, in small batches, rows first and then files.
 
-A kill between the two leaves files whose rows say that they are gone; `sweep` removes those at the next start. The
+A kill between the two leaves files whose rows say that they are gone; leftovers.py removes those at the next start. The
 other way round, rows that promise a file that is gone, can't come about.
 """
 
@@ -23,7 +23,6 @@ __all__ = ["Keeping", "Limits", "Retention"]
 log = logging.getLogger(__name__)
 
 BATCH = 20  # jobs in one transaction: members' own transactions wait for it no longer than for another
-SWEPT_AT_ONCE = 500
 GIGABYTE = 1_000_000_000
 MAX_DAYS = 3650
 MIN_GIGABYTES, MAX_GIGABYTES = 0.01, 1_000_000
@@ -85,15 +84,6 @@ class Retention:
         if removed:
             log.info("the pictures of %d jobs were removed: kept are %s", removed, limits)
         return removed
-
-    async def sweep(self) -> int:
-        """At start: delete files whose rows say that they are gone. Files that no row knows are left alone."""
-        there, swept = await asyncio.to_thread(self._storage.job_ids), 0
-        for start in range(0, len(there), SWEPT_AT_ONCE):
-            async with self._database.read() as session:
-                gone = await retention.deleted_among(session, there[start : start + SWEPT_AT_ONCE])
-            swept += await self._delete(gone)
-        return swept
 
     async def _shrink_to(self, limit: int) -> int:
         used, removed = await asyncio.to_thread(self._storage.used_bytes), 0

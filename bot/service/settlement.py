@@ -55,6 +55,7 @@ async def succeed(session: AsyncSession, job: Job, outcome: Outcome, *, now: dat
     if not await jobs.succeed(session, job.id, now=now, charged=charged, device_ms=outcome.device_ms):
         return False
     await jobs.add_images(session, outcome.images)
+    await members.count_images(session, job.member_id, outcome.shown)
     await _charge(session, job, charged, now=now)
     return True
 

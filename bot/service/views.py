@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service import terms
 from bot.service.orders import AccountView, QueueView
-from db import allowances, jobs, ledger, preferences
-from db.models import Image, Job, JobState
+from db import allowances, jobs, ledger, members, preferences
+from db.models import Job, JobState
 from db.plan_tables import Plan
 from generation.recipe import Lane
 
@@ -22,18 +21,12 @@ async def account(session: AsyncSession, member_id: int, plan: Plan | None = Non
     """Credits, lane, active jobs and the number of pictures that were ever drawn for the member, who has that plan."""
     balance = await ledger.balance(session, ledger.member_account(member_id))
     active = await jobs.active_of(session, member_id)
-    drawn = (
-        select(func.count())
-        .select_from(Image)
-        .join(Job, Job.id == Image.job_id)
-        .where(Job.member_id == member_id, ~Image.withheld)
-    )
     return AccountView(
         available=balance.available,
         pending=balance.pending,
         running=[job for job in active if job.state is JobState.RUNNING],
         queued=_next_first(job for job in active if job.state is JobState.QUEUED),
-        lifetime_images=(await session.execute(drawn)).scalar_one(),
+        lifetime_images=await members.images_drawn(session, member_id),
         lane=Lane(await preferences.lane(session, member_id) or terms.of_plan(plan).usual_lane),
         plan=plan,
         refill_at=await _refill_at(session, member_id, plan),

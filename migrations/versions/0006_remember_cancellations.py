@@ -1,4 +1,4 @@
-"""Remember that a running job is to be cancelled: its process may be killed before its next step.
+"""Remember cancellations of running jobs, whose process may be killed before the next step; count members' pictures.
 
 A revision is frozen: it spells everything out and imports nothing of ours.
 """
@@ -16,7 +16,13 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("members", sa.Column("images_drawn", sa.BigInteger(), server_default="0", nullable=False))
+    op.execute(
+        "UPDATE members SET images_drawn = (SELECT count(*) FROM images JOIN jobs ON jobs.id = images.job_id"
+        " WHERE jobs.member_id = members.id AND NOT images.withheld)"
+    )
 
 
 def downgrade() -> None:
+    op.drop_column("members", "images_drawn")
     op.drop_column("jobs", "cancel_requested_at")

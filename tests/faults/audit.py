@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from bot.service.pricing import partial
 from db import jobs, ledger
-from db.models import Account, Image, Job, JobState, Transfer, TransferKind
+from db.models import Account, Image, Job, JobState, Member, Transfer, TransferKind
 from db.session import Database
 from sandbox.state import State, StoredMessage
 from sandbox.world import BOT_ID
@@ -35,6 +35,7 @@ class Evidence:
     transfers: Sequence[Transfer]
     accounts: Mapping[str, Account]
     images: Mapping[str, set[str]]
+    images_drawn: Mapping[int, int]
     book_problems: Sequence[str]
     files: set[str]
     folders: set[str]
@@ -53,6 +54,7 @@ async def gather(database: Database, root: Path, state: State, stopped: Mapping[
         for image in await session.scalars(select(Image)):
             images.setdefault(image.job_id, set()).add(image.path)
         transfers = (await session.scalars(select(Transfer))).all()
+        images_drawn = {member.id: member.images_drawn for member in await session.scalars(select(Member))}
         accounts = {account.id: account for account in await session.scalars(select(Account))}
         books = await ledger.check_books(session)
     found = [path for name in ("inputs", "results", "staging") for path in (root / name).rglob("*")]
@@ -62,6 +64,7 @@ async def gather(database: Database, root: Path, state: State, stopped: Mapping[
         transfers=transfers,
         accounts=accounts,
         images=images,
+        images_drawn=images_drawn,
         book_problems=books.problems,
         files={path.relative_to(root).as_posix() for path in found if path.is_file()},
         folders={path.relative_to(root).as_posix() for path in found if path.is_dir()},
@@ -147,6 +150,12 @@ def _balances(evidence: Evidence) -> Iterator[str]:
         posted = account.credits_posted - account.debits_posted
         if posted != WELCOME_CREDITS - spent[account_id] or account.debits_pending:
             yield f"{account_id} has {posted}, {account.debits_pending} of it pending; it spent {spent[account_id]}"
+    drawn = Counter[int]()
+    for job_id, paths in evidence.images.items():
+        drawn[evidence.rows[job_id].member_id] += len(paths)
+    for member_id, count in evidence.images_drawn.items():
+        if count != drawn[member_id]:
+            yield f"{member_id} has {drawn[member_id]} pictures and was counted {count}"
     welcomes = Counter(transfer.id for transfer in evidence.transfers if transfer.kind is TransferKind.SINGLE)
     yield from (f"{transfer_id} was made {times} times" for transfer_id, times in welcomes.items() if times > 1)
 

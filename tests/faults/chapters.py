@@ -22,7 +22,7 @@ from tests.faults.world import Broken, World
 NONCE_FORGOTTEN_S, TOKEN_DEAD_S = 400, 1000
 ENDS_THE_BOT = ("engine stopped", "engine hangs")
 WEIGHTS = {"imagine": 6, "repeat": 3, "vary": 3, "inpaint": 2, "upscale": 3, "variation": 3, "reroll": 2, "delete": 2}
-WEIGHTS |= {"info": 1, "cancel": 4, "refused": 1}
+WEIGHTS |= {"info": 1, "cancel": 3, "stop": 2, "refused": 1}
 
 Census = Mapping[str, Counter[str]]
 """The points that each scene passes, and how often."""
@@ -44,7 +44,7 @@ SCENES: Mapping[str, Scene] = {
     "upscale": Scene("upscale", before="imagine"),
     "variation": Scene("variation", before="imagine"),
     "delete": Scene("delete", before="imagine"),
-    "cancel": Scene("cancel"),
+    "stop": Scene("stop"),
     "failure": Scene("vary", trouble="out of memory"),
     "direct message": Scene("refused"),
 }

@@ -1,8 +1,8 @@
 """The line between the bot's process and the harness: JSON lines over a Unix socket.
 
 To the bot: an `Order`, which takes effect at once and starts the counting of points anew, or QUESTION. From the bot:
-the names of the points that it passes and of its troubles, OBEYED, and how it is (`Pulse`). The line's end is the end of
-the process: what was said before a kill still arrives.
+the names of the points that it passes and of its troubles, OBEYED, and how it is (`Pulse`). The line's end is the end
+of the process: what was said before a kill still arrives.
 """
 
 from __future__ import annotations

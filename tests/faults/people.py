@@ -11,6 +11,7 @@ from random import Random
 from sandbox.faults import Fault
 from sandbox.state import StoredMessage
 from sandbox.world import ADA_ID, BEA_ID, CARL_ID, GENERAL_ID
+from tests.faults.troubles import SLOW_STEPS
 from tests.faults.world import LOOK_S, World, png
 
 MEMBERS = (ADA_ID, BEA_ID, CARL_ID)
@@ -65,11 +66,25 @@ async def info(world: World, user: str, chance: Random) -> None:
 async def cancel(world: World, user: str, chance: Random) -> None:
     """A long job, stopped somewhere between its acceptance and its end."""
     known = set(_waiting(world, user))
-    await world.command(user, "imagine", prompt=f"a slow snail --steps {chance.randint(5, 40)}")
+    await world.command(user, "imagine", prompt=f"a slow snail --steps {SLOW_STEPS}")
     await _soon(world, lambda: _waiting(world, user).keys() - known)
     if new := sorted(_waiting(world, user).keys() - known):
         await asyncio.sleep(chance.choice((0, 0.02, 0.1)))
         await world.press(user, *_waiting(world, user)[new[-1]])
+
+
+async def stop(world: World, user: str, chance: Random) -> None:
+    """A long job, stopped when it shows its progress."""
+    known = set(_waiting(world, user))
+    await world.command(user, "imagine", prompt=f"a slow snail --steps {SLOW_STEPS}")
+
+    def drawing() -> list[tuple[StoredMessage, str]]:
+        new = [post for custom_id, post in _waiting(world, user).items() if custom_id not in known]
+        return [(message, custom_id) for message, custom_id in new if "%)" in message.content]
+
+    await _soon(world, drawing)
+    if found := drawing():
+        await world.press(user, *found[0])
 
 
 async def refused(world: World, user: str, chance: Random) -> None:
@@ -88,7 +103,7 @@ def _waiting(world: World, user: str) -> dict[str, tuple[StoredMessage, str]]:
 async def _soon(world: World, condition: Callable[[], object]) -> None:
     """Until it is so, the bot is dead, or it is too late."""
     deadline = time.monotonic() + SOON_S
-    while time.monotonic() < deadline and not world.living.gone.is_set() and not condition():
+    while time.monotonic() < deadline and not world.living.gone.is_set() and not condition():  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S)
 
 
@@ -99,5 +114,5 @@ async def _press(world: World, user: str, chance: Random, button: str) -> None:
 
 DEEDS: dict[str, Deed] = {
     deed.__name__: deed
-    for deed in (imagine, repeat, vary, inpaint, upscale, variation, reroll, delete, info, cancel, refused)
+    for deed in (imagine, repeat, vary, inpaint, upscale, variation, reroll, delete, info, cancel, stop, refused)
 }

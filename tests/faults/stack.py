@@ -26,6 +26,7 @@ from typing import Any
 import discord
 
 import bot.__main__ as root
+import bot.replies
 from bot.client import Limner
 from bot.config import Settings
 from db import jobs
@@ -104,9 +105,10 @@ def live(life: Life) -> None:
         )
         await root.serve(settings)
 
-    bot = Bot(line, points)
-    threading.Thread(target=bot.listen, daemon=True).start()
-    root.Limner = bot.client  # type: ignore[assignment, misc]
+    seen = Bot(line, points)
+    threading.Thread(target=seen.listen, daemon=True).start()
+    root.Limner = seen.client  # type: ignore[assignment, misc]
+    bot.replies.ANSWER_WITHIN_S *= SPEED  # the local Discord's three seconds are real ones
     root.open_backend = scripted_backend  # type: ignore[assignment]
     root.configure_logging("INFO")
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False

@@ -99,9 +99,10 @@ PLANTED = {
     "a wish to cancel isn't kept": (
         "from db import jobs\n"
         "from db.models import JobState\n"
-        "async def forget(session, job_id, *, now): return (await jobs.get(session, job_id)).state is JobState.RUNNING\n"
+        "async def forget(session, job_id, *, now):\n"
+        "    return (await jobs.get(session, job_id)).state is JobState.RUNNING\n"
         "jobs.request_cancel = forget",
-        ("cancel", "POST /interactions/{id}/{id}/callback after", 2),
+        ("stop", "POST /interactions/{id}/{id}/callback after", 2),
         "was drawn anew after its member was told that it stops",
     ),
     "files that nobody wants stay": (
@@ -112,7 +113,8 @@ PLANTED = {
     "a failure keeps its reservation": (
         "from bot.service import settlement\n"
         "charge = settlement._charge\n"
-        "async def keep(session, job, amount, *, now): return await charge(session, job, amount, now=now) if amount else None\n"
+        "async def keep(session, job, amount, *, now):\n"
+        "    await charge(session, job, amount, now=now) if amount else None\n"
         "settlement._charge = keep",
         ("failure", "commit studio.fail after"),
         "neither post nor void",

@@ -32,6 +32,8 @@ BUSY_TIMEOUT_S = 0.05
 LOCKED_S = 0.2
 SLOW_S = 2.0
 STEP_S = 0.06
+SLOW_STEPS, SLOW_STEP_S = 24, 1.2
+"""Jobs of so many steps are slow ones: time enough to press Cancel, and to be killed before the next step."""
 
 STATUSES = {
     "429": {"status": 429, "retry_after": 0.5},
@@ -162,6 +164,7 @@ class TroubledBackend(ScriptedBackend):
         super().__init__()
         self._troubles = troubles
         self._passed = passed
+        self._slow: list[object] = []
 
     def submit(self, request_id: str, recipe: Recipe, lane: Lane, member: str = "") -> AsyncIterator[Event]:
         self._passed("engine submit before")
@@ -174,6 +177,8 @@ class TroubledBackend(ScriptedBackend):
             case "engine stopped":
                 return EventStream(None, EngineStopped("The engine is shutting down."))
         stream = super().submit(request_id, recipe, lane, member)
+        if recipe.num_inference_steps == SLOW_STEPS:
+            self._slow.append(self._open.get(request_id))
         return self._watched(stream, kind)
 
     async def _watched(self, stream: AsyncIterator[Event], kind: str) -> AsyncIterator[Event]:
@@ -187,5 +192,5 @@ class TroubledBackend(ScriptedBackend):
                 await asyncio.Event().wait()
 
     async def _permit(self, run: Any) -> None:
-        await asyncio.sleep(STEP_S)
+        await asyncio.sleep(SLOW_STEP_S if run in self._slow else STEP_S)
         await super()._permit(run)

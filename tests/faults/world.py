@@ -53,7 +53,7 @@ class Broken(AssertionError):
 
 
 class BotLife:
-    """One forked process. `points` are those it passed, `troubles` those it had; `gone` is set when it ended, however."""
+    """One forked process. `points`: those it passed; `troubles`: those it had; `gone` is set when it ended, however."""
 
     def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pid = pid
@@ -182,8 +182,8 @@ class World:
     async def calm(self) -> None:
         """Wait until nothing is under way, or until the bot is dead, whatever the state of things. Never complains."""
         deadline = time.monotonic() + CALM_S
-        while not self.living.gone.is_set() and time.monotonic() < deadline and not await self._is_quiet():
-            await asyncio.sleep(LOOK_S)
+        while not self.living.gone.is_set() and time.monotonic() < deadline and not await self._is_quiet():  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)  # no event tells that another process is idle
 
     async def problems(self) -> list[str]:
         return audit.problems(await audit.gather(self.database, self.root, self.server.state, self.stopped))
@@ -221,7 +221,7 @@ class World:
         """Remember which members were told that their job stops."""
         message = payload.get("message")
         if isinstance(message, StoredMessage) and message.content.startswith("Stopping"):
-            asked = next((one for one in self.interactions if message.id in (one.response_id, one.original_id)), None)
+            asked = self.server._interactions.get(message.interaction_id or "")
             match = _CANCEL.match(str(asked.data.get("custom_id", ""))) if asked else None
             if match:
                 self.stopped.setdefault(match[1], datetime.now(UTC))

@@ -60,6 +60,13 @@ async def test_twelve_spenders_of_five_credits(databases: list[Database]) -> Non
     await assert_balance(databases, Balance(available=0, pending=5, posted=5))
 
 
+async def test_fifty_spenders_of_twenty_credits(databases: list[Database]) -> None:
+    await give(databases[0], 20)
+    won = await asyncio.gather(*(spend(databases[n % len(databases)], f"r{n}") for n in range(50)))
+    assert sorted(won) == [False] * 30 + [True] * 20
+    await assert_balance(databases, Balance(available=0, pending=20, posted=20))
+
+
 async def test_twelve_retries_of_one_reservation_reserve_once(databases: list[Database]) -> None:
     await give(databases[0], 5)
     won = await asyncio.gather(*(spend(databases[n % len(databases)], "same") for n in range(12)))

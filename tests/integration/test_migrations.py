@@ -137,7 +137,7 @@ async def test_rows_of_every_earlier_version_come_along(empty: Database, revisio
     with sqlite3.connect(empty.path) as connection:
         connection.executescript(
             """
-            INSERT INTO members VALUES (1001, '2026-01-01 00:00:00');
+            INSERT INTO members (id, created_at) VALUES (1001, '2026-01-01 00:00:00');
             INSERT INTO accounts VALUES ('member:1001', 0, 0, 0, 100);
             UPDATE accounts SET debits_posted = 100 WHERE id = 'grants';
             INSERT INTO transfers (id, debit_account_id, credit_account_id, amount, kind, code, created_at)

@@ -181,14 +181,14 @@ async def test_kill_between_row_and_file_is_made_good_at_the_next_start(
     if stage == "half deleted":
         (shop.root / f"results/{job.id}/1.png").unlink()
     assert (await shop.row(job.id)).deleted_at is not None
-    assert await Retention(shop.database, shop.storage, clock=shop.clock.now).sweep() == 1
+    assert await shop.studio.remove_leftovers() == 1
     assert await removed(shop, [job, kept]) == [True, False]
 
 
-async def test_files_that_no_row_knows_are_left_alone(shop: Workshop, keeper: Retention) -> None:
+async def test_pictures_that_no_row_knows_are_left_alone(shop: Workshop) -> None:
     """After an older copy of the database was put back, say: with the right copy they are wanted again."""
     shop.storage.save("77-1", [png()])
-    assert await keeper.sweep() == 0
+    assert await shop.studio.remove_leftovers() == 0
     assert shop.files() == ["results/77-1/1.png"]
 
 
