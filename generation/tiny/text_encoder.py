@@ -97,7 +97,7 @@ def build_text_encoder(weights: Path, target: Path) -> None:
         "model-00001-of-00002.safetensors": given / "model.safetensors",
         "model-00002-of-00002.safetensors": weights / "text_encoder" / "model.safetensors",
     }
-    places = {}
+    places: dict[str, str] = {}
     for shard, source in shards.items():
         link(source, target / "text_encoder" / shard)
         with safe_open(source, "pt") as tensors:

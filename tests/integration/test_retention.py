@@ -11,6 +11,8 @@ from sqlalchemy import event, text
 
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidParameter, JobNotFound
+from bot.service.orders import Order
+from bot.service.planning import Outline, Planner
 from bot.service.retention import GIGABYTE, Limits, Retention
 from db import retention
 from db.models import Job, JobState
@@ -153,19 +155,19 @@ async def test_buttons_under_removed_pictures_say_that_they_are_gone(shop: Works
     assert (await shop.row(job.id)).prompt == "a red fox", "the row stays"
 
 
-async def test_picture_removed_between_plan_and_acceptance_is_said_to_be_gone(
+async def test_picture_removed_between_outline_and_acceptance_is_said_to_be_gone(
     shop: Workshop, keeper: Retention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (job,) = await finished(shop, 1, 2 * DAY_S)
     await keeper.set_limits(days=1, gigabytes=None, by=ADMIN)
-    plan = shop.studio._planner.plan
+    outline = Planner.outline
 
-    async def plan_slowly(order: object) -> object:
-        planned = await plan(order)  # type: ignore[arg-type]
+    async def outline_slowly(self: Planner, order: Order) -> Outline:
+        outlined = await outline(self, order)
         await keeper.enforce()
-        return planned
+        return outlined
 
-    monkeypatch.setattr(shop.studio._planner, "plan", plan_slowly)
+    monkeypatch.setattr(Planner, "outline", outline_slowly)
     with pytest.raises(JobNotFound, match="gone from the server"):
         await shop.studio.submit(shop.press(JobAction.VARIATION, job, 1))
     assert shop.files() == []
