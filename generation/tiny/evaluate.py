@@ -237,7 +237,8 @@ def main() -> None:
         if options.sheet:
             save_sheet(artist.finish(artist.draw(SHEET_PROMPTS, seed=1)), options.sheet, columns=6, size=192)
         subjects = load_subjects(fetch(options.data), recolour=False)
-        result = Understanding(artist.pipeline, subjects).measure(asked) | evaluate(artist, subjects, options.share)
+        understanding = Understanding(artist.pipeline, load_subjects(options.data), len(subjects))
+        result = understanding.measure(asked) | evaluate(artist, subjects, options.share)
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))
 
 

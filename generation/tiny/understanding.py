@@ -21,12 +21,14 @@ Result = dict[str, float]
 
 
 class Understanding:
-    """`subjects` without recoloured copies; what the encoder says is ranked over all of them."""
+    """`taught` are all subjects of the training, by which looks are reckoned. What the encoder says is ranked over the
+    first `count` of them: those that are no recoloured copies.
+    """
 
-    def __init__(self, pipeline: StableDiffusionPipeline, subjects: Sequence[Subject]) -> None:
-        self._pipeline, self._subjects = pipeline, list(subjects)
-        looks = Looks(pipeline.vae, self._subjects, pipeline.text_encoder.config.hidden_size)
-        everyone = torch.arange(len(self._subjects))
+    def __init__(self, pipeline: StableDiffusionPipeline, taught: list[Subject], count: int) -> None:
+        self._pipeline, self._subjects = pipeline, taught[:count]
+        looks = Looks(pipeline.vae, taught, pipeline.text_encoder.config.hidden_size)
+        everyone = torch.arange(count)
         norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
         self._looks = scaled(looks.of(torch.stack([everyone, everyone], 1)), norm)
 

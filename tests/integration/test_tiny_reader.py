@@ -153,8 +153,8 @@ def test_understanding_is_measured_against_true_looks(
         return states, None
 
     monkeypatch.setattr(pipeline, "encode_prompt", said)
-    result = Understanding(pipeline, [replace(one, held_out=(f"old {one.names[0]}",)) for one in subjects]).measure(
-        lambda subject: f"a {subject.names[0]}", count=9
-    )
+    held_out = [replace(one, held_out=(f"old {one.names[0]}",)) for one in subjects]
+    understanding = Understanding(pipeline, held_out, len(held_out))
+    result = understanding.measure(lambda subject: f"a {subject.names[0]}", count=9)
     assert result["names_understood"] == result["pairs_understood"] == result["keywords_understood_top1"] == understood
     assert result["keywords_understood_top5"] == 1.0, "there are only three subjects"
