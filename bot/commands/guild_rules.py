@@ -23,7 +23,8 @@ PAYS = {
     Payer.POOL: "The pool pays for every job here. When it is empty, only relaxed jobs are drawn.",
 }
 
-AnyChannel = app_commands.AppCommandChannel | app_commands.AppCommandThread
+# Where members can write commands. All channels there are would include types that Discord's API description refuses.
+AnyChannel = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
 
 
 class Pool(AdminGroup, name="pool", description="Credits that belong to the server"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import discord
@@ -13,15 +12,13 @@ from bot.delivery.render import escape
 from bot.errors import NotAdmin, WrongInput
 from bot.replies import BLURPLE, in_time, reply
 from bot.service.payers import is_pool
+from bot.service.queue_desk import job_reference
 from bot.service.rows import Job
 
 if TYPE_CHECKING:
     from bot.client import Limner
 
 MAX_TEXT_UNITS = 1000
-
-_MESSAGE = re.compile(r"(?:https://(?:\w+\.)?discord(?:app)?\.com/channels/[0-9]+/[0-9]+/)?(?P<id>[0-9]{1,20})")
-_JOB_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,3}")
 
 
 @app_commands.command(name="job", description="Show a job: who pays, its price, how long the device drew")
@@ -38,11 +35,10 @@ async def job(interaction: discord.Interaction[Limner], message: str) -> None:
 
 
 async def _find(client: Limner, text: str) -> Job | None:
-    if _JOB_ID.fullmatch(text):
-        return await client.studio.job(text)
-    if (match := _MESSAGE.fullmatch(text)) is None or int(match["id"]) >= 2**63:
-        raise WrongInput("`message` is the link of a message, its id, or a job's id such as `123456789-1`.")
-    return await client.studio.job_of_message(int(match["id"]))
+    reference = job_reference(text)
+    if isinstance(reference, str):
+        return await client.studio.job(reference)
+    return await client.studio.job_of_message(reference)
 
 
 def _embed(job: Job) -> discord.Embed:

@@ -72,10 +72,10 @@ def job_reference(text: str) -> int | str:
         return text
     if link := _LINK.fullmatch(text.strip("<>")):
         return int(link[1])
-    if re.fullmatch(r"[1-9]\d{14,19}", text, re.ASCII):
+    if re.fullmatch(r"[1-9]\d{14,18}", text, re.ASCII):  # what a column holds
         return int(text)
     raise InvalidParameter(
-        "`job` must be the link or the id of a job's message, or a job's id such as `1234567890123456789-1`. "
+        "Name the job by the link or the id of a job's message, or a job's id such as `1234567890123456789-1`. "
         "*Copy Message Link* in the message's menu gives you the link."
     )
 
