@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Update, and_, func, or_, select, true, union_all, update
+from sqlalchemy import ColumnElement, Update, and_, func, or_, select, true, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.books import BooksReport, check_books, unresolved
@@ -230,7 +230,7 @@ async def statement(
 ) -> Sequence[Transfer]:
     """The account's transfers, newest first. `before` is the last one of the page before."""
     newest_first = Transfer.created_at.desc(), Transfer.id.desc()
-    older = true()
+    older: ColumnElement[bool] = true()
     if before is not None:
         same_time = and_(Transfer.created_at == before.created_at, Transfer.id < before.id)
         # The first condition says nothing new, but an index can start there.
