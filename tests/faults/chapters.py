@@ -16,13 +16,18 @@ from random import Random
 from sandbox.world import ADA_ID
 from tests.faults.control import NO_ORDER, Order
 from tests.faults.people import DEEDS, MEMBERS
-from tests.faults.troubles import KINDS
+from tests.faults.troubles import DATABASE, ENGINE, FILES, KINDS, NETWORK
 from tests.faults.world import Broken, World
 
 NONCE_FORGOTTEN_S, TOKEN_DEAD_S = 400, 1000
 ENDS_THE_BOT = ("engine stopped", "engine hangs")
 WEIGHTS = {"imagine": 6, "repeat": 3, "vary": 3, "inpaint": 2, "upscale": 3, "variation": 3, "reroll": 2, "delete": 2}
 WEIGHTS |= {"info": 1, "cancel": 3, "stop": 2, "refused": 1}
+
+PRESSES = ("upscale", "variation", "reroll")
+DRAWING = ("imagine", "repeat", "vary", "inpaint")
+CHANCES = {NETWORK: 6, DATABASE: 5, FILES: 6, ENGINE: 1}
+"""How many chances for such a trouble one picture gives, at least."""
 
 Census = Mapping[str, Counter[str]]
 """The points that each scene passes, and how often."""
@@ -72,11 +77,15 @@ def draw(chance: Random, census: Census) -> Cycle:
     order = NO_ORDER
     if kind in ("point", "start", "both"):
         point = chance.choice(sorted({point for counted in census.values() for point in counted}))
-        scene = SCENES[chance.choice([name for name, counted in census.items() if point in counted])]
-        order = Order(point, chance.choice((1, 1, 1, 2, 3)), scene.trouble)
+        played = chance.choice([name for name, counted in census.items() if point in counted])
+        scene, often = SCENES[played], min(3, census[played][point])
+        order = Order(point, chance.randint(1, often), scene.trouble)
         names = [scene.deed, *names[1:]]
     if kind in ("trouble", "both"):
-        order = Order(order.kill, order.nth, chance.choice(KINDS), chance.randint(1, 6), chance.choice((1, 1, 2, 6)))
+        trouble = chance.choice(KINDS)
+        latest = max(most for kinds, most in CHANCES.items() if trouble in kinds)
+        order = Order(order.kill, order.nth, trouble, chance.randint(1, latest), chance.choice((1, 1, 2, 6)))
+        names = [chance.choice(DRAWING), *names] if kind == "trouble" else names
     return Cycle(
         kind,
         order,
@@ -109,6 +118,10 @@ async def recover(world: World) -> None:
 
 async def play(world: World, cycle: Cycle, chance: Random) -> list[str]:
     """One cycle, from rest to rest. Returns what came to pass: the end of the bot and the troubles it had."""
+    for name, user in cycle.deeds:
+        if name in PRESSES and not world.posts(user, name):
+            await DEEDS["imagine"](world, user, chance)
+            await world.rest()  # now there is something to press
     if cycle.kind == "start":
         await _leave_work_behind(world, chance)
         await world.begin(cycle.order)
