@@ -25,7 +25,7 @@ CYCLES = int(os.environ.get("FAULTS_CYCLES", "200"))
 
 # Where a job's life touches the outside. Others may join them; without one of these the sweep would prove less.
 LANDMARKS = {
-    "commit studio.submit",
+    "commit acceptance.submit",
     "commit studio.set_message",
     "commit studio.claim",
     "commit studio.settle",
@@ -64,11 +64,11 @@ async def test_kill_is_a_kill(tmp_path: Path) -> None:
     async with open_mother() as mother, open_world(tmp_path / "world", mother) as world:
         await recover(world)
         for moment, rows in (("before", 0), ("after", 1)):
-            await world.living.obey(Order(f"commit studio.submit {moment}"))
+            await world.living.obey(Order(f"commit acceptance.submit {moment}"))
             await DEEDS["imagine"](world, ADA_ID, Random(1))
             await world.calm()
             assert world.living.gone.is_set()
-            assert world.living.points[-1] == f"commit studio.submit {moment}"
+            assert world.living.points[-1] == f"commit acceptance.submit {moment}"
             assert await jobs_in(world) == rows
             await world.begin()
             await world.online()
@@ -121,7 +121,7 @@ PLANTED = {
     ),
     "nobody adopts a job without a message": (
         "from bot.service.studio import Studio\nasync def nothing(self): return []\nStudio.unposted = nothing",
-        ("imagine", "commit studio.submit after"),
+        ("imagine", "commit acceptance.submit after"),
         "is still queued",
     ),
     "the waiting message stays": (
