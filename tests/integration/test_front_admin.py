@@ -130,8 +130,10 @@ async def test_pool_pays_and_is_shown(front: Front) -> None:
     assert title == "Credits exhausted"
     assert "the server's pool has 2" in text
     assert "Members pay" in await admin(front, "pool mode", payer="members")
+    front.backend.hold()
     answer = await front.bea.command("imagine", prompt="a paid puma")
     assert answer["messages"][0]["content"].endswith("4 credits · 96 left")
+    front.backend.release()
 
 
 async def test_limits_of_the_server_and_a_channel(front: Front) -> None:

@@ -67,9 +67,12 @@ async def followed(front: Front) -> Message:
 
 
 async def result(front: Front, text: str = "a fox", person: Person | None = None) -> Message:
+    """A job's result. It is held back until the waiting message was seen, which the result replaces."""
     person = person or front.bea
+    front.backend.hold()
     answer = await person.command("imagine", prompt=text)
     assert answer["messages"][0]["ephemeral_to"] is None, told(answer)
+    front.backend.release()
     return await person.result("(fast)", text=text, after=answer["messages"][0]["id"])
 
 
@@ -95,7 +98,9 @@ async def test_blocked_prompt_is_refused_by_name(front: Front) -> None:
 
 async def test_warned_job_goes_on_beside_a_private_note(front: Front) -> None:
     await front.ada.command("admin blocklist add", phrase="wolf", action="warn")
+    front.backend.hold()
     answer = await front.bea.command("imagine", prompt="a w0lf")
+    front.backend.release()
 
     def noted(messages: list[Message]) -> list[Message]:
         return [message for message in messages if message["ephemeral_to"] == BEA and message["embeds"]]
