@@ -107,10 +107,10 @@ def background_phrase(background: Background, rng: random.Random) -> str:
 
 
 def caption(said: str, background: Background, rng: random.Random) -> str:
-    """`said` with or without opening and closing. Four in five name the background."""
+    """`said` with or without opening and closing. All but one in sixteen name the background."""
     if rng.random() < 0.1:
         said = f"{rng.choice(OPENINGS)} {said}"
-    if rng.random() < 0.8:
+    if rng.random() < 0.94:
         said += background_phrase(background, rng)
     if rng.random() < 0.08:
         said += f", {rng.choice(CLOSINGS)}"

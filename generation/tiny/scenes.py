@@ -12,11 +12,12 @@ from generation.tiny.data import Subject
 PAIRS = 0.2  # the share of scenes with two subjects
 SIZED = 0.1  # the share of single subjects whose size is said
 CONTRASTED = 0.3  # the share of pairs with a big and a small one
-MIRRORED = 0.15
+MIRRORED = 0.05
+WANDER = 0.02  # how far a subject strays from its place, as a share of half the picture
 LOOSE_WORDS = 0.2  # the share of subjects called by a tag, not by name
 
 # Widths of a subject as shares of the picture's shorter side.
-ALONE = {None: (0.85, 0.93), "small": (0.4, 0.55), "big": (1.0, 1.06)}
+ALONE = {None: (0.87, 0.91), "small": (0.4, 0.55), "big": (1.0, 1.06)}
 PAIRED = {None: (0.44, 0.5), "small": (0.28, 0.34), "big": (0.54, 0.6)}
 
 
@@ -54,7 +55,7 @@ def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random) -> 
 
 def _single(subject: Subject, rng: random.Random) -> Scene:
     size = rng.choice(("small", "big")) if rng.random() < SIZED else None
-    wander = 0.35 if size == "small" else 0.04
+    wander = 0.35 if size == "small" else WANDER
     background = draw_background(rng)
     placed = _place(subject, 0.0, 0.0, rng.uniform(*ALONE[size]), wander, rng)
     return Scene((placed,), background, caption(_say(subject, size, rng), background, rng))
@@ -67,7 +68,7 @@ def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
         sizes = ("small", "big") if rng.random() < 0.5 else ("big", "small")
     x, y = (0.48, 0.0) if relation == "beside" else (0.0, 0.48)
     placed = tuple(
-        _place(subject, x * side, y * side, rng.uniform(*PAIRED[size]), 0.04, rng)
+        _place(subject, x * side, y * side, rng.uniform(*PAIRED[size]), WANDER, rng)
         for subject, size, side in zip((first, second), sizes, (-1, 1), strict=True)
     )
     words = [_say(subject, size, rng) for subject, size in zip((first, second), sizes, strict=True)]
