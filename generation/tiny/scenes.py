@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from generation.tiny.captions import RELATIONS, Background, caption, draw_background, subject_phrase
 from generation.tiny.data import Subject
 
-PAIRS = 0.2  # the share of scenes with two subjects
+PAIRS = 0.12  # the share of scenes with two subjects
 SIZED = 0.1  # the share of single subjects whose size is said
 CONTRASTED = 0.3  # the share of pairs with a big and a small one
 MIRRORED = 0.05
