@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.access import is_admin
 from bot.delivery.render import escape
-from bot.errors import NotAdmin, WrongInput
+from bot.errors import WrongInput
 from bot.replies import BLURPLE, in_time, reply
 from bot.service.payers import is_pool
 from bot.service.queue_desk import job_reference
@@ -24,8 +23,6 @@ MAX_TEXT_UNITS = 1000
 @app_commands.command(name="job", description="Show a job: who pays, its price, how long the device drew")
 @app_commands.describe(message="A link to its message, that message's id, or the job's id")
 async def job(interaction: discord.Interaction[Limner], message: str) -> None:
-    if not is_admin(interaction):
-        raise NotAdmin
     found = await in_time(interaction, _find(interaction.client, message.strip()))
     if found is None or found.guild_id != interaction.guild_id:
         raise WrongInput(

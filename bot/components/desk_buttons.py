@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import discord
 from discord.ui import Button, View
 
-from bot.access import is_admin
+from bot.access import decided, require_admin
 from bot.components.buttons import OurButton
 from bot.components.custom_id import CANCEL_ALL_TEMPLATE, decode_cancel_all, encode_cancel_all
 from bot.delivery.desk import cancel_text
-from bot.errors import NotAdmin
 from bot.replies import in_time
 
 if TYPE_CHECKING:
@@ -35,10 +34,9 @@ class CancelAll(OurButton, template=CANCEL_ALL_TEMPLATE):
         self.member_id = decode_cancel_all(custom_id)
 
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
-        if not is_admin(interaction):
-            raise NotAdmin
+        require_admin(interaction)
         client = interaction.client
-        cancelling = client.desk.queue.cancel_all(self.member_id, by=interaction.user.id)
+        cancelling = client.desk.queue.cancel_all(self.member_id, **decided(interaction, "cancel"))
         cancelled = await in_time(interaction, cancelling)
         for job_id in (*cancelled.waiting, *cancelled.running):
             client.dispatcher.cancel(job_id)  # before the answer, which may fail

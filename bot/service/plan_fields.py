@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection
@@ -103,6 +104,17 @@ def changed(plan: Plan, fields: PlanFields, *, models: Collection[str]) -> Plan:
         plan.models = json.dumps(_names(fields.models, "models", models))
     _check_credits(plan)
     return plan
+
+
+def in_words(key: str, fields: PlanFields) -> str:
+    """What an admin has set, for the audit: `basic: credits 60, rolls_over yes`."""
+    given = [(field.name, getattr(fields, field.name)) for field in dataclasses.fields(fields)]
+    told = [f"{name} {_word(value)}" for name, value in given if value is not None]
+    return f"{key}: {', '.join(told)}" if told else key
+
+
+def _word(value: object) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def _check_credits(plan: Plan) -> None:

@@ -18,7 +18,7 @@ from db import erasure, ledger
 from db.models import Job, Transfer
 from db.session import Database
 from generation.recipe import Lane
-from tests.integration.workshop import ADA, BEA, Workshop, open_workshop
+from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
 
 HOUR_S, DAY_S = 3600, 86_400
 TO_MIDNIGHT_S = 12 * HOUR_S  # the clock starts at noon
@@ -32,7 +32,7 @@ async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
 
 
 async def plan(shop: Workshop, key: str = "basic", **fields: Any) -> None:
-    await shop.studio.office.create_plan(key, PlanFields(**fields))
+    await shop.studio.office.create_plan(key, PlanFields(**fields), **decided())
 
 
 async def daily(shop: Workshop, key: str = "basic", credits: int = 40, **fields: Any) -> None:
@@ -193,7 +193,7 @@ async def test_refused_order_brings_no_refill_of_its_own(shop: Workshop) -> None
 async def test_edited_credits_come_with_the_next_refill(shop: Workshop) -> None:
     await default(shop)
     await looked(shop)
-    await shop.studio.office.edit_plan("basic", PlanFields(credits=500))
+    await shop.studio.office.edit_plan("basic", PlanFields(credits=500), **decided())
     assert await looked(shop) == 40
     shop.clock.advance(DAY_S)
     assert await looked(shop) == 500
@@ -202,7 +202,7 @@ async def test_edited_credits_come_with_the_next_refill(shop: Workshop) -> None:
 async def test_plan_that_is_deleted_and_made_anew_gives_a_period_once(shop: Workshop) -> None:
     await default(shop)
     await looked(shop)
-    await shop.studio.office.delete_plan("basic")
+    await shop.studio.office.delete_plan("basic", **decided())
     assert await looked(shop) == 40
     await default(shop, credits=90)
     assert await looked(shop) == 40
@@ -213,7 +213,7 @@ async def test_plan_that_is_deleted_and_made_anew_gives_a_period_once(shop: Work
 async def test_member_without_a_plan_any_more_keeps_the_rest_until_its_period_is_over(shop: Workshop) -> None:
     await default(shop)
     await shop.finished()
-    await shop.studio.office.delete_plan("basic")
+    await shop.studio.office.delete_plan("basic", **decided())
     assert await looked(shop) == 36
     shop.clock.advance(DAY_S)
     assert await looked(shop) == 0
@@ -224,10 +224,10 @@ async def test_higher_plan_replaces_what_is_left_of_the_lower_one_and_not_the_ot
     await default(shop)
     await plan(shop, "pro", credits=1000, period=Period.MONTHLY, rank=5)
     await shop.finished()
-    await shop.studio.office.give_member(ADA, "pro")
+    await shop.studio.office.give_member(ADA, "pro", **decided())
     assert await looked(shop) == 1000
     for key, expected in (("basic", 1000), ("pro", 1000), (None, 1000)):
-        await shop.studio.office.give_member(ADA, key)
+        await shop.studio.office.give_member(ADA, key, **decided())
         assert await looked(shop) == expected
     shop.clock.advance(3 * DAY_S)
     assert await looked(shop) == 1000, "the lower plan waits for the higher one's month to end"
@@ -239,9 +239,9 @@ async def test_month_that_was_given_before_a_days_higher_plan_is_not_given_again
     await plan(shop, credits=100, period=Period.MONTHLY, is_default=True)
     await daily(shop, "guest", credits=5, rank=9)
     assert await looked(shop) == 100
-    await shop.studio.office.give_member(ADA, "guest")
+    await shop.studio.office.give_member(ADA, "guest", **decided())
     assert await looked(shop) == 5
-    await shop.studio.office.give_member(ADA, None)
+    await shop.studio.office.give_member(ADA, None, **decided())
     shop.clock.advance(DAY_S)
     for _ in range(2):
         assert await looked(shop) == 0
@@ -257,8 +257,8 @@ async def test_own_plan_goes_before_roles_and_roles_before_the_default(shop: Wor
     for key, rank in (("low", 1), ("high", 2), ("own", 0)):
         await daily(shop, key, rank=rank)
     office = shop.studio.office
-    await office.give_role(GUILD, ROLE, "low")
-    await office.give_role(GUILD, HIGH_ROLE, "high")
+    await office.give_role(GUILD, ROLE, "low", **decided())
+    await office.give_role(GUILD, HIGH_ROLE, "high", **decided())
 
     async def seen(*roles: int, guild: int = GUILD) -> str | None:
         found = (await shop.studio.account(ADA, guild_id=guild, role_ids=frozenset(roles))).plan
@@ -268,19 +268,19 @@ async def test_own_plan_goes_before_roles_and_roles_before_the_default(shop: Wor
     assert await seen(ROLE) == "low"
     assert await seen(ROLE, HIGH_ROLE, 99) == "high"
     assert await seen(ROLE, guild=OTHER_GUILD) == "basic"
-    await office.give_member(ADA, "own")
+    await office.give_member(ADA, "own", **decided())
     assert await seen(ROLE, HIGH_ROLE) == "own"
-    await office.give_member(ADA, None)
-    await office.give_role(GUILD, HIGH_ROLE, None)
+    await office.give_member(ADA, None, **decided())
+    await office.give_role(GUILD, HIGH_ROLE, None, **decided())
     assert await seen(ROLE, HIGH_ROLE) == "low"
-    await office.edit_plan("low", PlanFields(is_default=True))
+    await office.edit_plan("low", PlanFields(is_default=True), **decided())
     assert await seen() == "low"
     assert [found.key for found in await office.plans() if found.is_default] == ["low"]
 
 
 async def test_roles_of_the_order_decide(shop: Workshop) -> None:
     await daily(shop, "members")
-    await shop.studio.office.give_role(GUILD, ROLE, "members")
+    await shop.studio.office.give_role(GUILD, ROLE, "members", **decided())
     with pytest.raises(InsufficientCredits):
         await shop.imagine()
     await shop.submit(shop.order("a fox", role_ids=frozenset({ROLE})))
@@ -291,17 +291,17 @@ async def test_unknown_and_taken_names_are_refused(shop: Workshop) -> None:
     office = shop.studio.office
     await default(shop)
     with pytest.raises(InvalidParameter, match="a plan basic already"):
-        await office.create_plan("basic", PlanFields())
+        await office.create_plan("basic", PlanFields(), **decided())
     for attempt in (
-        office.edit_plan("gold", PlanFields(rank=1)),
-        office.delete_plan("gold"),
-        office.give_member(ADA, "gold"),
-        office.give_role(GUILD, ROLE, "gold"),
+        office.edit_plan("gold", PlanFields(rank=1), **decided()),
+        office.delete_plan("gold", **decided()),
+        office.give_member(ADA, "gold", **decided()),
+        office.give_role(GUILD, ROLE, "gold", **decided()),
     ):
         with pytest.raises(InvalidParameter, match=r"no plan `gold`\. Choose from basic\."):
             await attempt
     with pytest.raises(InvalidParameter, match="go together"):
-        await office.edit_plan("basic", PlanFields(credits=0))
+        await office.edit_plan("basic", PlanFields(credits=0), **decided())
     assert await looked(shop) == 40
 
 
@@ -314,7 +314,7 @@ async def test_plan_narrows_and_widens_the_members_queue(shop: Workshop) -> None
     await shop.submit(shop.order("a fox --relax --repeat 2"))
     with pytest.raises(QueueFull, match="2 of 2 jobs of the plan basic"):
         await shop.imagine("a fox --relax")
-    await shop.studio.office.give_member(BEA, "pro")
+    await shop.studio.office.give_member(BEA, "pro", **decided())
     for _ in range(2):
         await shop.submit(shop.order("a fox --relax --repeat 10", BEA))
     await shop.submit(shop.order("a fox --relax --repeat 5", BEA))
@@ -362,7 +362,7 @@ async def test_lanes_outside_the_plan_are_refused_and_the_usual_one_is_inside(sh
     await shop.studio.prefer_lane(ADA, Lane.FAST)
     with pytest.raises(NotInPlan, match=r"no fast jobs\. Use `--relax`, choose another lane for good with `/relax`"):
         await shop.imagine("a fox")
-    await shop.studio.office.edit_plan("basic", PlanFields(lanes="fast,turbo"))
+    await shop.studio.office.edit_plan("basic", PlanFields(lanes="fast,turbo"), **decided())
     with pytest.raises(NotInPlan, match=r"no relax jobs\. Start it again with `/imagine` and `--fast` or `--turbo`"):
         await shop.submit(shop.press(JobAction.REROLL, parent))
     await shop.submit(shop.press(JobAction.UPSCALE, parent, 1))  # draws nothing, so it has no lane
@@ -426,8 +426,8 @@ async def test_too_few_credits_say_what_would_fit(
 
 async def test_waiting_jobs_of_a_guild_and_a_channel_are_limited(shop: Workshop) -> None:
     office = shop.studio.office
-    await office.set_queue_limit(GUILD, None, 3)
-    await office.set_queue_limit(GUILD, 11, 1)
+    await office.set_queue_limit(GUILD, None, 3, **decided())
+    await office.set_queue_limit(GUILD, 11, 1, **decided())
     await shop.imagine("a fox --relax")
     with pytest.raises(QueueFull, match=r"In this channel at most 1 jobs may wait; 1 do .* use another channel"):
         await shop.imagine("a fox --relax", BEA)
@@ -437,13 +437,13 @@ async def test_waiting_jobs_of_a_guild_and_a_channel_are_limited(shop: Workshop)
     await shop.submit(shop.order("a fox --relax", BEA, guild_id=OTHER_GUILD))
     assert await shop.studio.claim() is not None
     await shop.submit(shop.order("a fox --relax", BEA, channel_id=13))
-    await office.clear_queue_limit(GUILD, None)
+    await office.clear_queue_limit(GUILD, None, **decided())
     await shop.submit(shop.order("a fox --relax", BEA, channel_id=13))
     assert [(limit.channel_id, limit.waiting) for limit in await office.queue_limits(GUILD)] == [(11, 1)]
     with pytest.raises(InvalidParameter, match="no limit to clear"):
-        await office.clear_queue_limit(GUILD, None)
+        await office.clear_queue_limit(GUILD, None, **decided())
     with pytest.raises(InvalidParameter, match="`waiting` must be a whole number from 1 to 100"):
-        await office.set_queue_limit(GUILD, None, 0)
+        await office.set_queue_limit(GUILD, None, 0, **decided())
 
 
 async def test_pool_and_plans_leave_the_ledgers_grants_explained(shop: Workshop) -> None:

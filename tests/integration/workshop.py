@@ -9,6 +9,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypedDict
 
 from PIL import Image as Pillow
 from sqlalchemy import func, select
@@ -29,7 +30,19 @@ from generation.recipe import Recipe
 from tests.fakes import ManualClock, ScriptedBackend, flat_png
 
 ADA, BEA, CARL = 1001, 1002, 1003
+ADMIN = 1009
 TIMEOUT_S = 20  # only a broken test waits that long
+_DECISIONS = itertools.count(1)
+
+
+class Decided(TypedDict):
+    by: int
+    id: str
+
+
+def decided(by: int = ADMIN) -> Decided:
+    """A decision of an admin's, each under an id of its own."""
+    return Decided(by=by, id=f"decision:{next(_DECISIONS)}")
 
 
 def png(width: int = 64, height: int = 64, colour: str | tuple[int, ...] = "red") -> bytes:
