@@ -81,7 +81,7 @@ class Models(AdminGroup, name="models", description="The models that draw"):
             return []
         models = await interaction.client.catalogue.list()
         keys = [model.key for model in models if current.casefold() in model.key.casefold()]
-        return [app_commands.Choice(name=key[:100], value=key) for key in keys[:MAX_CHOICES] if len(key) <= 100]
+        return [app_commands.Choice(name=key, value=key) for key in keys[:MAX_CHOICES] if len(key) <= 100]
 
 
 @app_commands.command(name="books", description="Prove that the credits add up")

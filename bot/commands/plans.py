@@ -9,7 +9,7 @@ from discord import app_commands
 
 from bot.access import decided, is_admin, require_admin
 from bot.commands.admin_group import AdminGroup
-from bot.delivery.plan_text import plan_details
+from bot.delivery.plan_text import cut, plan_details
 from bot.errors import WrongInput
 from bot.replies import BLURPLE, in_time, reply
 from bot.service.limits import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bot.client import Limner
 
 MAX_FIELD_CHARS = 1024
+MAX_LIST_CHARS = 5000  # of an embed's 6,000, which names and title share
 
 PeriodName = Literal["daily", "monthly", "none"]
 CreditsOption = app_commands.Range[int, 0, MAX_CREDITS_OF_PLAN]
@@ -120,7 +121,9 @@ class Plans(AdminGroup, name="plan", description="Plans: what members may do and
         for plan in plans[:MAX_PLANS]:
             details = plan_details(plan, [role.role_id for role in roles if role.plan_key == plan.key])
             name = f"{plan.key} (default)" if plan.is_default else plan.key
-            embed.add_field(name=name, value=details[:MAX_FIELD_CHARS], inline=False)
+            embed.add_field(
+                name=name, value=cut(details, min(MAX_FIELD_CHARS, MAX_LIST_CHARS // len(plans))), inline=False
+            )
         await reply(interaction, embed=embed)
 
     @app_commands.command(name="assign", description="Give a member or a role a plan")

@@ -10,6 +10,7 @@ from discord.ui import Button, View
 from bot.access import decided, require_admin
 from bot.components.buttons import OurButton
 from bot.components.custom_id import CANCEL_ALL_TEMPLATE, decode_cancel_all, encode_cancel_all
+from bot.components.views import stopped
 from bot.delivery.desk import cancel_text
 from bot.replies import in_time
 
@@ -19,10 +20,8 @@ if TYPE_CHECKING:
 
 def confirm_view(member_id: int | None) -> View:
     """Under the question whether to cancel a member's jobs, or everybody's."""
-    view = View(timeout=None)
-    view.add_item(Button(label="Cancel them", style=discord.ButtonStyle.danger, custom_id=encode_cancel_all(member_id)))
-    view.stop()
-    return view
+    custom_id = encode_cancel_all(member_id)
+    return stopped([Button(label="Cancel them", style=discord.ButtonStyle.danger, custom_id=custom_id)])
 
 
 class CancelAll(OurButton, template=CANCEL_ALL_TEMPLATE):

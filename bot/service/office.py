@@ -14,7 +14,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service import settlement
-from bot.service.errors import InvalidParameter
+from bot.service.errors import InvalidParameter, quoted
 from bot.service.limits import MAX_PLANS, MAX_QUEUE_LIMITS, MAX_WAITING
 from bot.service.plan_fields import NO_PLAN, PlanFields, changed, check_key, fresh, in_words
 from db import audits, catalogue, guilds, ledger, plans
@@ -181,7 +181,7 @@ class Office:
         if plan is None:
             known = ", ".join(plan.key for plan in await plans.all(session))
             choose = f"Choose from {known}." if known else "Create one with `/admin plan create`."
-            raise InvalidParameter(f"There is no plan `{key[:100]}`. {choose}")
+            raise InvalidParameter(f"There is no plan {quoted(key)}. {choose}")
         return plan
 
 

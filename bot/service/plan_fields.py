@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.service.errors import InvalidParameter
+from bot.service.errors import InvalidParameter, quoted
 from bot.service.limits import (
     MAX_BATCH_OF_PLAN,
     MAX_CREDITS_OF_PLAN,
@@ -61,7 +61,7 @@ def check_key(key: str) -> None:
     """Raises InvalidParameter: the key is part of transfers' ids."""
     if _KEY.fullmatch(key) is None or key == NO_PLAN:
         raise InvalidParameter(
-            f"`{key[:100]}` is no name for a plan. Use 1 to 32 small letters, digits, `-` and `_`, such as `basic`."
+            f"{quoted(key)} is no name for a plan. Use 1 to 32 small letters, digits, `-` and `_`, such as `basic`."
         )
 
 
@@ -132,5 +132,5 @@ def _names(text: str, option: str, known: Collection[str]) -> list[str]:
         return []
     if unknown := [name for name in names if name not in known] or ([] if names else [text]):
         choose = ", ".join(known) or "none yet"
-        raise InvalidParameter(f"`{option}`: there is no `{unknown[0][:100]}`. Choose from {choose}, or say `all`.")
+        raise InvalidParameter(f"`{option}`: there is no {quoted(unknown[0])}. Choose from {choose}, or say `all`.")
     return names

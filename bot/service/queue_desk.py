@@ -134,7 +134,7 @@ class QueueDesk:
         """The job of a message id or job id. Raises JobNotFound."""
         found = self._studio.job_of_message(reference) if isinstance(reference, int) else self._studio.job(reference)
         if (job := await found) is None:
-            raise JobNotFound("There is no such job. `/admin queue show` links to those that run and wait.")
+            raise JobNotFound("No job has that message or id. Copy the link of a waiting message or of a result.")
         return job
 
     async def cancellable(self, member_id: int | None) -> Cancelled:

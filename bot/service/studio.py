@@ -350,6 +350,17 @@ class Studio:
         async with self._database.read() as session:
             return await views.queue(session)
 
+    async def is_paused(self) -> bool:
+        """Whether nothing new is begun."""
+        async with self._database.read() as session:
+            return await gate.is_paused(session)
+
+    async def waiting(self) -> tuple[Ticket, ...]:
+        """What the waiting messages that are up should say now, next job first."""
+        async with self._database.read() as session:
+            posted = [job for job in await jobs.in_turn(session) if job.message_id is not None]
+            return await views.tickets(session, posted)
+
     async def job(self, job_id: str) -> Job | None:
         """The row as it is now."""
         async with self._database.read() as session:

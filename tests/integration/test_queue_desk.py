@@ -63,6 +63,74 @@ async def test_ticket_of_a_paused_queue_says_so_and_foretells_no_end(shop: Works
     assert (ticket.paused, ticket.eta_s, ticket.place) == (True, None, 2)
 
 
+async def test_waiting_messages_say_that_the_queue_is_paused_and_then_where_they_are_again(
+    shop: Workshop, desk: QueueDesk
+) -> None:
+    shop.start()
+    shop.backend.hold()
+    running = [await shop.imagine(member=member) for member in (ADA, ADA, ADA)]
+    await shop.until(lambda: is_running(shop, running[-1].id))
+    waiting = [await shop.imagine() for _ in range(3)]
+    await shop.until(lambda: looked_at(shop))
+    assert shop.channel.lines == [], "they say already what is so"
+
+    await desk.set_mode(QueueMode.PAUSED, **decided())
+    shop.dispatcher.wake()
+    await shop.until(lambda: shown(shop, 3))
+    assert [(line.job.id, line.paused, line.eta_s) for line in shop.channel.lines] == [
+        (job.id, True, None) for job in waiting
+    ]
+    late = await shop.imagine(member=BEA)  # its message says so from the beginning
+    await shop.until(lambda: looked_at(shop))
+    assert len(shop.channel.lines) == 3
+
+    await desk.set_mode(QueueMode.OPEN, **decided())
+    shop.dispatcher.wake()
+    shop.backend.release()
+    await shop.until_told(*[job.id for job in (*running, *waiting, late)])
+    assert not any(line.paused for line in shop.channel.lines[3:])
+
+
+async def test_resumed_jobs_that_still_wait_say_where(shop: Workshop, desk: QueueDesk) -> None:
+    shop.start()
+    shop.backend.hold()
+    running = [await shop.imagine() for _ in range(3)]
+    await shop.until(lambda: is_running(shop, running[-1].id))
+    await desk.set_mode(QueueMode.PAUSED, **decided())
+    waiting = [await shop.imagine() for _ in range(2)]
+    await desk.set_mode(QueueMode.OPEN, **decided())
+    shop.dispatcher.wake()
+    await shop.until(lambda: shown(shop, 2))
+    assert [(line.job.id, line.paused, line.place) for line in shop.channel.lines] == [
+        (waiting[0].id, False, 1),
+        (waiting[1].id, False, 2),
+    ]
+
+
+async def test_waiting_messages_are_looked_at_once_after_a_start(shop: Workshop, desk: QueueDesk) -> None:
+    """The process before may have been killed between pausing and showing it."""
+    job = await shop.imagine()
+    await desk.set_mode(QueueMode.PAUSED, **decided())
+    await shop.restart()
+    await shop.until(lambda: shown(shop, 1))
+    await shop.until(lambda: looked_at(shop))
+    assert [(line.job.id, line.paused) for line in shop.channel.lines] == [(job.id, True)]
+
+
+async def looked_at(shop: Workshop) -> bool:
+    """Wake the dispatcher and let it go round."""
+    shop.dispatcher.wake()
+    for _ in range(3):
+        async with shop.dispatcher._cycling:
+            await shop.studio.queue()
+    return True
+
+
+async def shown(shop: Workshop, count: int) -> bool:
+    await shop.studio.queue()
+    return len(shop.channel.lines) >= count
+
+
 async def test_pause_survives_a_restart(shop: Workshop, desk: QueueDesk) -> None:
     await desk.set_mode(QueueMode.PAUSED, **decided())
     job = await shop.imagine()

@@ -63,6 +63,7 @@ class Channel:
         self.pictures: dict[str, int] = {}
         self.closings: dict[str, list[str]] = {}
         self.steps: dict[str, list[Started | StepFinished]] = {}
+        self.lines: list[Ticket] = []
         self.given_up: list[str] = []
         self.before: list[Exception] = []
         self.after: list[Exception] = []
@@ -72,6 +73,9 @@ class Channel:
 
     def progress(self, job: Job, event: Started | StepFinished) -> None:
         self.steps.setdefault(job.id, []).append(event)
+
+    def show_waiting(self, tickets: Sequence[Ticket]) -> None:
+        self.lines += tickets
 
     async def deliver(self, job: Job, images: Sequence[Image]) -> int:
         await self._hold()
@@ -202,7 +206,7 @@ class Workshop:
         message_id = 8000 + len(self.channel.waiting)
         self.channel.waiting[ticket.job.id] = message_id
         await self.studio.set_message(ticket.job.id, message_id)
-        self.dispatcher.wake()
+        self.dispatcher.posted(ticket)
 
     # By hand, without a dispatcher
 
