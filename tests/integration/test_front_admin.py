@@ -7,12 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.commands import register
-from bot.commands.admin_group import AdminGroup
 from bot.service.limits import MAX_PLANS
 from bot.service.plan_fields import PlanFields, fresh
 from db import ledger, plans
@@ -78,22 +75,6 @@ async def test_many_plans_of_many_roles_and_models_still_fit_one_answer(front: F
     listed = await admin(front, "plan list")
     assert all(f"plan-{n:02}: no credits" in listed for n in range(MAX_PLANS))
     assert "a-model-with-a-long-name-02, …" in listed
-
-
-def test_every_admin_command_asks_who_runs_it() -> None:
-    """discord.py asks the group that a command is in, and no group around that."""
-    commands: list[app_commands.Command[Any, ..., Any] | app_commands.Group | app_commands.ContextMenu] = []
-
-    class Tree:
-        def add_command(self, command: Any) -> None:
-            commands.append(command)
-
-    register(Tree())  # type: ignore[arg-type]
-    (group,) = [command for command in commands if command.name == "admin"]
-    assert isinstance(group, app_commands.Group)
-    ours = [command for command in group.walk_commands() if isinstance(command, app_commands.Command)]
-    assert len(ours) > 30
-    assert [command.qualified_name for command in ours if not isinstance(command.parent, AdminGroup)] == []
 
 
 async def test_role_and_assignment_decide_what_info_and_imagine_say(front: Front) -> None:

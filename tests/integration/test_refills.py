@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,7 @@ from bot.service.rows import Period
 from db import erasure, ledger
 from db.models import Transfer
 from db.session import Database
-from tests.integration.plans import (
-    DAY_S,
-    GUILD,
-    TO_MIDNIGHT_S,
-    daily,
-    default,
-    looked,
-    plan,
-)
+from tests.integration.plans import DAY_S, GUILD, OTHER_GUILD, ROLE, TO_MIDNIGHT_S, daily, default, looked, plan
 from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
 
 
@@ -68,18 +61,65 @@ async def test_only_the_current_period_is_given_after_many(shop: Workshop) -> No
     assert await moved(shop, "refill") == [f"refill:{ADA}:basic:2026-01-01", f"refill:{ADA}:basic:2026-01-11"]
 
 
-async def test_clock_that_is_set_back_gives_and_takes_nothing(shop: Workshop) -> None:
+async def test_clock_that_is_set_back_a_little_gives_and_takes_nothing(shop: Workshop) -> None:
     await default(shop)
-    shop.clock.advance(5 * DAY_S)
+    shop.clock.advance(TO_MIDNIGHT_S)
     assert await looked(shop) == 40
-    shop.clock.advance(-3 * DAY_S)
+    shop.clock.advance(-1)
     await shop.imagine()
     assert await looked(shop) == 36
-    shop.clock.advance(3 * DAY_S)
+    shop.clock.advance(1)
     assert await looked(shop) == 36
     shop.clock.advance(DAY_S)
     assert await looked(shop) == 40
     assert len(await moved(shop, "refill")) == 2
+
+
+async def test_clock_that_was_years_ahead_starves_nobody_and_gives_no_period_twice(shop: Workshop) -> None:
+    await default(shop)
+    assert await looked(shop) == 40
+    shop.clock.advance(2000 * DAY_S)
+    assert await looked(shop) == 40, "the first day's lapsed"
+    shop.clock.advance(-2000 * DAY_S)
+    await shop.finished()
+    assert await looked(shop) == 36, "today's was given before; what came too early stays"
+    for day in (1, 2):
+        shop.clock.advance(DAY_S)
+        assert await looked(shop) == 36 + 40, day
+    shop.clock.advance(1998 * DAY_S)
+    assert await looked(shop) == 36, "that day's came long ago, and the last one's lapsed"
+    shop.clock.advance(DAY_S)
+    assert await looked(shop) == 36 + 40
+    days = [id.rpartition(":")[2] for id in await moved(shop, "refill")]
+    assert days == ["2026-01-01", "2026-01-02", "2026-01-03", "2031-06-24", "2031-06-25"]
+    assert len(await moved(shop, "lapse")) == 3
+
+
+async def test_clock_that_jumps_about_gives_one_plans_credits_a_period(shop: Workshop) -> None:
+    """Otherwise a member with several plans, by the roles of several guilds, would get all of them after each jump."""
+    await default(shop)
+    await plan(shop, "pro", credits=100, period=Period.MONTHLY, rank=5)
+    await shop.studio.office.give_role(OTHER_GUILD, ROLE, "pro", **decided())
+    assert await looked(shop, ADA, ROLE, guild=OTHER_GUILD) == 100
+    for _ in range(2):
+        shop.clock.advance(400 * DAY_S)
+        await looked(shop, ADA, ROLE, guild=OTHER_GUILD)
+        shop.clock.advance(-400 * DAY_S)
+        before = await shop.available()
+        assert await looked(shop) == before, "the month was given, so the day isn't"
+    assert len(await moved(shop, "refill")) == 2
+
+
+async def test_who_left_while_the_clock_was_ahead_gets_the_next_period(shop: Workshop) -> None:
+    await default(shop, credits=0, period=Period.NONE)
+    await looked(shop)
+    async with shop.database.write() as session:
+        await erasure.anonymise(session, ADA, now=shop.clock.now() + timedelta(days=2000))
+    await shop.studio.office.edit_plan("basic", PlanFields(credits=40, period=Period.DAILY), **decided())
+    await shop.submit(shop.order("a fox --relax"))
+    assert await looked(shop) == 0
+    shop.clock.advance(DAY_S)
+    assert await looked(shop) == 40
 
 
 async def test_unused_credits_lapse_and_granted_ones_stay(shop: Workshop) -> None:
