@@ -109,6 +109,7 @@ class QueueDesk:
         async with self._database.read() as session:
             queue = await views.queue(session)
             lately = {"since": now - MEASURED, "until": now}
+            waited = await stats.wait_counts(session, **lately, span=stats.Span.DAY)
             return QueueState(
                 mode=await desk.mode(session),
                 queue=queue,
@@ -116,7 +117,7 @@ class QueueDesk:
                 waiting=Counter(job.lane for job in queue.queued),
                 members=len({job.member_id for job in (*queue.running, *queue.queued)}),
                 longest_wait_s=max(((now - job.created_at).total_seconds() for job in queue.queued), default=None),
-                waits=await stats.overall_waits(session, **lately),
+                waits=stats.overall_waits(waited),
                 device_s=(await stats.totals(session, **lately)).device_ms / 1000,
                 empty_in_s=await _empty_in_s(session, queue),
             )
