@@ -154,7 +154,7 @@ def _within(column: InstrumentedAttribute[datetime], since: datetime, until: dat
     return column >= since, column < until
 
 
-def _waited(since: datetime, until: datetime, span: Span) -> Select[tuple[str, float, int]]:
+def _waited(since: datetime, until: datetime, span: Span) -> Select[str, float, int]:
     """Rows of start, rounded wait, count. Rounded in a subquery: repeated in GROUP BY, its parameters would differ."""
     exact = _elapsed_s(Job.created_at, Job.started_at)
     rounded = case((exact < FINE_S, func.round(exact * 10) / 10), else_=func.round(exact))

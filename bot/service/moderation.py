@@ -78,9 +78,16 @@ class Moderator:
 
     async def _note(self, session: AsyncSession, action: str, job: Job, what: str) -> None:
         """What happened to a job by itself, once: no admin decided it."""
-        id, now = f"{action}:{job.id}", self._clock()
-        about = {"member_id": job.member_id, "job_id": job.id}
-        await audits.add(session, id, action, now=now, guild_id=job.guild_id, reason=what, **about)
+        await audits.add(
+            session,
+            f"{action}:{job.id}",
+            action,
+            now=self._clock(),
+            guild_id=job.guild_id,
+            member_id=job.member_id,
+            job_id=job.id,
+            reason=what,
+        )
 
     async def _refuse(self, order: Order, rule: Rule) -> None:
         """Raises BannedPrompt."""

@@ -163,11 +163,19 @@ class QueueDesk:
         async with self._database.write() as session:
             cancelled = await self._cancel(session, (job.id,))
             if cancelled:
-                about = {"guild_id": job.guild_id, "member_id": job.member_id, "job_id": job.id}
-                what = "waiting" if cancelled.waiting else "running"
-                await audits.add(session, id, "queue cancel", now=self._clock(), actor_id=by, reason=what, **about)
+                await audits.add(
+                    session,
+                    id,
+                    "queue cancel",
+                    now=self._clock(),
+                    guild_id=job.guild_id,
+                    actor_id=by,
+                    member_id=job.member_id,
+                    job_id=job.id,
+                    reason="waiting" if cancelled.waiting else "running",
+                )
         await self._drop_inputs(cancelled)
-        log.info("%d cancelled the job %s: %s", by, job.id, what if cancelled else "it had ended")
+        log.info("%d cancelled the job %s: %s", by, job.id, cancelled or "it had ended")
         return cancelled
 
     async def _cancel(self, session: AsyncSession, job_ids: Sequence[str]) -> Cancelled:
