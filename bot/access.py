@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import discord
 
@@ -17,6 +17,13 @@ NEEDED = discord.Permissions(
 NEEDED_IN_THREADS = discord.Permissions(
     view_channel=True, send_messages_in_threads=True, attach_files=True, embed_links=True, read_message_history=True
 )
+
+
+class Decided(TypedDict):
+    """Who decided, and the id that makes a retry the same decision: what the service audits it with."""
+
+    by: int
+    id: str
 
 
 def is_admin(interaction: discord.Interaction[Limner]) -> bool:
@@ -52,6 +59,11 @@ def require_admin(interaction: discord.Interaction[Limner]) -> int:
     if interaction.guild_id is None:
         raise NotServed
     return interaction.guild_id
+
+
+def decided(interaction: discord.Interaction[Limner], what: str) -> Decided:
+    """By whoever used the command or button; `what` begins the id."""
+    return Decided(by=interaction.user.id, id=f"{what}:{interaction.id}")
 
 
 def require_bannable(client: Limner, user_id: int) -> None:

@@ -166,4 +166,4 @@ async def _list_models(settings: Settings) -> list[tuple[str, str, bool]]:
 async def _choose_model(settings: Settings, model: str) -> str:
     async with open_database(settings) as database, open_backend(settings) as backend:
         catalogue = Catalogue(database, backend, data_dir=settings.data_dir, clock=now)
-        return (await catalogue.set_default(model)).key
+        return (await catalogue.set_default(model, by=None, id=f"model:cli:{secrets.token_hex(8)}")).key

@@ -58,6 +58,12 @@ class NotPosted(FrontError):
     title = "Sorry! Could not complete the job!"
 
 
+class NotDownloaded(FrontError):
+    """The attachment could not be downloaded from Discord. Send it again."""
+
+    title = "Download failed"
+
+
 class WrongInput(FrontError):
     """An option holds something that can't be used."""
 

@@ -15,11 +15,10 @@ import discord
 
 from bot.access import is_admin, require_permissions, role_ids
 from bot.components.views import offer_view, waiting_view
-from bot.delivery.channel import job_text
+from bot.delivery.channel import waiting_text
 from bot.delivery.moderation import warning_embed
 from bot.delivery.offer_text import offer_embed
-from bot.delivery.render import waiting
-from bot.errors import NotPosted, NotServed
+from bot.errors import NotDownloaded, NotPosted, NotServed
 from bot.prompt.parser import ImaginePrompt
 from bot.replies import in_time, reply
 from bot.service.actions import JobAction
@@ -67,13 +66,13 @@ def order_from(
 
 
 async def download(attachment: discord.Attachment, what: str) -> bytes:
-    """The bytes of a slash command's attachment. Raises InvalidImage when it is too large or gone."""
+    """The bytes of a slash command's attachment. Raises InvalidImage for one too large, NotDownloaded for one gone."""
     if attachment.size > MAX_INPUT_BYTES:
         raise InvalidImage(f"The {what} is larger than {MAX_INPUT_BYTES // 2**20} MiB. Send a smaller file.")
     try:
         return await attachment.read()
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-        raise InvalidImage(f"The {what} could not be downloaded from Discord. Send it again.") from error
+        raise NotDownloaded(f"The {what} could not be downloaded from Discord. Send it again.") from error
 
 
 async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool:
@@ -94,12 +93,12 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool
     for ticket in tickets:
         try:
             await studio.set_message(ticket.job.id, await _post_waiting(interaction, ticket))
+            dispatcher.posted(ticket)
         except Exception as error:
             # Discord may have posted it all the same; whether it did decides between going on and giving up uncharged.
             log.warning("job %s: its waiting message may not be up: %r", ticket.job.id, error)
             dispatcher.adopt(ticket.job)
             doubtful += 1
-        dispatcher.wake()
     if doubtful:
         raise NotPosted
     await _close_deferral(interaction)
@@ -122,8 +121,7 @@ async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket
 
     The answer to the interaction serves the first job; the rest, and all after a deferral, are ordinary messages.
     """
-    job, left = job_text(ticket.job), ticket.available
-    text = waiting(job, place=ticket.place, eta_s=ticket.eta_s, available=left, paused=ticket.paused)
+    text = waiting_text(ticket)
     view = waiting_view(ticket.job.id)
     if not interaction.response.is_done():
         response = await interaction.response.send_message(text, view=view)

@@ -50,12 +50,18 @@ CONSIDERED = frozenset(
 
 _CHUNK = 500
 _FOLLOWERS = (Audit.member_id, Audit.actor_id, Report.reporter_id, Report.decided_by, Rule.created_by, Ban.banned_by)
+_NAMING = (Member.id, Offer.member_id, *_FOLLOWERS)
 _Change = TypeVar("_Change", Update, Delete)
 
 
 async def request(session: AsyncSession, member_id: int, *, now: datetime) -> bool:
-    """Note that the member wants to be forgotten. False when there is nothing to forget."""
-    if await session.get(Member, member_id) is None:
+    """Note that the member wants to be forgotten. False when there is nothing to forget.
+
+    Somebody who was only ever refused, or asked for a confirmation, or has only reported or decided something, is named
+    in rows too, without being a member.
+    """
+    named = or_(*(select(column).where(column == member_id).exists() for column in _NAMING))
+    if not await session.scalar(select(named)):
         return False
     if await session.get(Erasure, member_id) is None:
         session.add(Erasure(member_id=member_id, requested_at=now))
@@ -88,27 +94,34 @@ async def unfinished(session: AsyncSession, member_id: int, *, posted_after: dat
 async def anonymise(session: AsyncSession, member_id: int, *, now: datetime) -> Sequence[str]:
     """Forget the member, who has no unfinished jobs. What they have is given back to `grants`.
 
-    Returns the ids of their jobs, whose files are the caller's to delete. The messages are noted to be removed.
+    Returns the ids of their jobs, whose files are the caller's to delete. The messages are noted to be removed. Who is
+    no member has no jobs and no credits, and didn't leave: the welcome is still to come.
     """
     pseudonym = -1 - secrets.randbelow(2**62)
-    member = await session.get_one(Member, member_id)
-    session.add(Member(id=pseudonym, created_at=member.created_at))
-    await session.flush()
-    await _forfeit(session, member_id, pseudonym, now)
-    await _rename_account(session, member_id, pseudonym)
-    job_ids = await _empty_jobs(session, member_id, pseudonym, now)
-    await session.execute(delete(Preference).where(Preference.member_id == member_id))
+    member = await session.get(Member, member_id)
+    job_ids = await _forget(session, member, pseudonym, now) if member is not None else ()
     await session.execute(delete(Offer).where(Offer.member_id == member_id))
-    await _empty_reports(session, job_ids)
     for follower in _FOLLOWERS:
         renaming = update(follower.class_).where(follower == member_id).values({follower: pseudonym})
         await session.execute(_quietly(renaming))
-    for column in _other_references():
-        following = update(column.table).where(column == member_id).values({column: pseudonym})
-        await session.execute(following)
     await session.execute(delete(Erasure).where(Erasure.member_id == member_id))
-    await session.execute(delete(Member).where(Member.id == member_id))
-    await departures.record(session, member_id, now=now)
+    return job_ids
+
+
+async def _forget(session: AsyncSession, member: Member, pseudonym: int, now: datetime) -> Sequence[str]:
+    """What only members have. The ids of their jobs."""
+    session.add(Member(id=pseudonym, created_at=member.created_at))
+    await session.flush()
+    await _forfeit(session, member.id, pseudonym, now)
+    await _rename_account(session, member.id, pseudonym)
+    job_ids = await _empty_jobs(session, member.id, pseudonym, now)
+    await session.execute(delete(Preference).where(Preference.member_id == member.id))
+    await _empty_reports(session, job_ids)
+    for column in _other_references():
+        following = update(column.table).where(column == member.id).values({column: pseudonym})
+        await session.execute(following)
+    await departures.record(session, member.id, now=now)
+    await session.execute(delete(Member).where(Member.id == member.id))
     return job_ids
 
 

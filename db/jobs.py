@@ -234,21 +234,21 @@ async def drawn_since(session: AsyncSession, member_id: int, since: datetime) ->
     return await _jobs(session, select(Job).where(*mine, drawing))
 
 
-async def queued_ahead(session: AsyncSession, job_id: str) -> Sequence[Job]:
-    """The jobs that will be claimed before this queued one, in that order; none when it isn't queued.
+async def in_turn(session: AsyncSession) -> Sequence[Job]:
+    """The queued jobs in the order in which they will be claimed.
 
     Plays the claims through, as if no job ended and none came meanwhile: each claim makes its member's next one wait
     for the others. The queue is short (limits.py), so this is cheaper than asking the database to do it.
     """
     waiting = await in_state(session, JobState.QUEUED)
     running: Counter[int] = Counter(job.member_id for job in await in_state(session, JobState.RUNNING))
-    ahead: list[Job] = []
-    for lane in _LANES:
-        for following in _turns([job for job in waiting if job.lane == lane], running):
-            if following.id == job_id:
-                return ahead
-            ahead.append(following)
-    return []
+    return [job for lane in _LANES for job in _turns([job for job in waiting if job.lane == lane], running)]
+
+
+async def queued_ahead(session: AsyncSession, job_id: str) -> Sequence[Job]:
+    """The jobs that will be claimed before this queued one, in that order; none when it isn't queued."""
+    turns = await in_turn(session)
+    return next((turns[:place] for place, job in enumerate(turns) if job.id == job_id), [])
 
 
 def _turns(waiting: Iterable[Job], running: Counter[int]) -> Iterator[Job]:

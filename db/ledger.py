@@ -260,6 +260,12 @@ async def find(session: AsyncSession, id: str) -> Transfer | None:
     return await session.get(Transfer, id)
 
 
+async def ids_of_credits(session: AsyncSession, account_id: str, prefix: str) -> Sequence[str]:
+    """The ids, beginning so, of the transfers that gave the account something."""
+    mine = Transfer.credit_account_id == account_id, Transfer.id.startswith(prefix, autoescape=True)
+    return (await session.scalars(select(Transfer.id).where(*mine))).all()
+
+
 async def statement(
     session: AsyncSession, account_id: str, *, limit: int, before: Transfer | None = None
 ) -> Sequence[Transfer]:

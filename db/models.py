@@ -208,7 +208,8 @@ class Job(Base):
         Index(None, "parent_id"),
         Index(None, "message_id"),
         Index(None, "result_message_id"),
-        Index(None, "created_at"),
+        # All that statistics count: they read this alone, not a quarter of a million rows all over the disk.
+        Index("ix_jobs_statistics", "created_at", "state", "action", "started_at", "member_id", "device_ms"),
         # Ended jobs pile up for ever; those whose member has not been told yet are few.
         Index(
             "ix_jobs_untold",

@@ -1,4 +1,4 @@
-"""/admin: credits, models and the queue. Who may is checked here, not only by Discord's command permissions."""
+"""/admin: the group itself, credits, models and the books. Its other commands are in files of their own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.access import is_admin, role_ids
+from bot.access import decided, is_admin, role_ids
 from bot.commands.admin_group import AdminGroup
 from bot.commands.queue_desk import Queue
 from bot.commands.retention import retention
 from bot.commands.stats import stats
-from bot.errors import RED, NotAdmin
+from bot.delivery.render import escape
+from bot.errors import RED
 from bot.replies import BLURPLE, defer_privately, in_time, reply
 from bot.service.studio import AccountView
 
@@ -33,8 +34,7 @@ class Credits(AdminGroup, name="credits", description="Grant and look up credits
         member: discord.Member,
         amount: app_commands.Range[int, 1, MAX_GRANT],
     ) -> None:
-        transfer_id = f"grant:{interaction.id}"
-        granting = interaction.client.studio.grant(member.id, amount, by=interaction.user.id, id=transfer_id)
+        granting = interaction.client.studio.grant(member.id, amount, **decided(interaction, "grant"))
         available = await in_time(interaction, granting)
         text = f"Granted **{amount}** credits to {member.mention}, who now has **{available}**."
         await reply(interaction, text)
@@ -70,11 +70,8 @@ class Models(AdminGroup, name="models", description="The models that draw"):
     @app_commands.describe(model="A name from the list, or a folder, .safetensors file or hub id to add")
     async def default(self, interaction: discord.Interaction[Limner], model: str) -> None:
         await defer_privately(interaction)
-        chosen = await interaction.client.catalogue.set_default(model)
-        note = interaction.client.studio.moderation.note
-        await note(f"model:{interaction.id}", "model", guild_id=None, by=interaction.user.id, reason=chosen.key)
-        text = f"**{discord.utils.escape_markdown(chosen.key)}** draws from now on."
-        await reply(interaction, text)
+        chosen = await interaction.client.catalogue.set_default(model, **decided(interaction, "model"))
+        await reply(interaction, f"**{escape(chosen.key)}** draws from now on.")
 
     @default.autocomplete("model")
     async def complete_model(
@@ -84,13 +81,11 @@ class Models(AdminGroup, name="models", description="The models that draw"):
             return []
         models = await interaction.client.catalogue.list()
         keys = [model.key for model in models if current.casefold() in model.key.casefold()]
-        return [app_commands.Choice(name=key[:100], value=key) for key in keys[:MAX_CHOICES] if len(key) <= 100]
+        return [app_commands.Choice(name=key, value=key) for key in keys[:MAX_CHOICES] if len(key) <= 100]
 
 
 @app_commands.command(name="books", description="Prove that the credits add up")
 async def books(interaction: discord.Interaction[Limner]) -> None:
-    if not is_admin(interaction):
-        raise NotAdmin
     report = await in_time(interaction, interaction.client.studio.check_books())
     text = f"{report.transfers} transfers between {report.accounts} accounts."
     if not report.problems:
@@ -103,8 +98,8 @@ async def books(interaction: discord.Interaction[Limner]) -> None:
     await reply(interaction, embed=embed)
 
 
-class Admin(app_commands.Group):
-    """The group /admin. Discord hides it from members without Manage Server; `is_admin` decides."""
+class Admin(AdminGroup):
+    """The group /admin. Discord hides it from members without Manage Server; `require_admin` decides."""
 
     def __init__(self) -> None:
         super().__init__(

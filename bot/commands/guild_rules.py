@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import discord
 from discord import app_commands
 
-from bot.access import is_admin
+from bot.access import decided, require_admin
 from bot.commands.admin import MAX_GRANT
 from bot.commands.admin_group import AdminGroup
-from bot.errors import NotAdmin, NotServed
 from bot.replies import BLURPLE, in_time, reply
 from bot.service.limits import MAX_WAITING
 from bot.service.rows import Payer, QueueLimit
@@ -33,8 +32,8 @@ class Pool(AdminGroup, name="pool", description="Credits that belong to the serv
     async def grant(
         self, interaction: discord.Interaction[Limner], amount: app_commands.Range[int, 1, MAX_GRANT]
     ) -> None:
-        office, guild_id = interaction.client.studio.office, _guild_id(interaction)
-        granting = office.grant_pool(guild_id, amount, by=interaction.user.id, id=f"pool:{interaction.id}")
+        office = interaction.client.studio.office
+        granting = office.grant_pool(require_admin(interaction), amount, **decided(interaction, "pool"))
         view = await in_time(interaction, granting)
         text = f"Granted **{amount}** credits to the pool, which now has **{view.balance.available}**."
         if view.payer is Payer.MEMBERS:
@@ -43,7 +42,7 @@ class Pool(AdminGroup, name="pool", description="Credits that belong to the serv
 
     @app_commands.command(name="show", description="Show the server's pool and who pays")
     async def show(self, interaction: discord.Interaction[Limner]) -> None:
-        view = await in_time(interaction, interaction.client.studio.office.pool(_guild_id(interaction)))
+        view = await in_time(interaction, interaction.client.studio.office.pool(require_admin(interaction)))
         embed = discord.Embed(title="Pool", description=PAYS[view.payer], colour=BLURPLE)
         embed.add_field(name="Available", value=str(view.balance.available))
         embed.add_field(name="Reserved", value=str(view.balance.pending))
@@ -52,8 +51,8 @@ class Pool(AdminGroup, name="pool", description="Credits that belong to the serv
     @app_commands.command(name="mode", description="Choose who pays for jobs in this server from now on")
     @app_commands.describe(payer="members: from their own credits; pool: from the server's")
     async def mode(self, interaction: discord.Interaction[Limner], payer: Literal["members", "pool"]) -> None:
-        office = interaction.client.studio.office
-        await in_time(interaction, office.set_payer(_guild_id(interaction), Payer(payer)))
+        office, guild_id = interaction.client.studio.office, require_admin(interaction)
+        await in_time(interaction, office.set_payer(guild_id, Payer(payer), **decided(interaction, "pool")))
         await reply(interaction, PAYS[Payer(payer)])
 
 
@@ -67,12 +66,14 @@ class QueueLimits(AdminGroup, name="limit", description="How many jobs may wait 
         channel: AnyChannel | None = None,
     ) -> None:
         office, channel_id = interaction.client.studio.office, channel.id if channel is not None else None
-        await in_time(interaction, office.set_queue_limit(_guild_id(interaction), channel_id, waiting))
+        guild_id = require_admin(interaction)
+        setting = office.set_queue_limit(guild_id, channel_id, waiting, **decided(interaction, "limit"))
+        await in_time(interaction, setting)
         await reply(interaction, f"At most **{waiting}** jobs may wait in {_place(channel_id)}.")
 
     @app_commands.command(name="list", description="List the limits of this server and its channels")
     async def list_limits(self, interaction: discord.Interaction[Limner]) -> None:
-        limits = await in_time(interaction, interaction.client.studio.office.queue_limits(_guild_id(interaction)))
+        limits = await in_time(interaction, interaction.client.studio.office.queue_limits(require_admin(interaction)))
         lines = [_limit_line(limit) for limit in limits] or ["None. `/admin limit set` makes one."]
         lines.append(f"In all servers together at most {MAX_WAITING} jobs wait.")
         await reply(interaction, embed=discord.Embed(title="Limits", description="\n".join(lines), colour=BLURPLE))
@@ -81,7 +82,8 @@ class QueueLimits(AdminGroup, name="limit", description="How many jobs may wait 
     @app_commands.describe(channel="Of this channel; leave it out for the server")
     async def clear(self, interaction: discord.Interaction[Limner], channel: AnyChannel | None = None) -> None:
         office, channel_id = interaction.client.studio.office, channel.id if channel is not None else None
-        await in_time(interaction, office.clear_queue_limit(_guild_id(interaction), channel_id))
+        guild_id = require_admin(interaction)
+        await in_time(interaction, office.clear_queue_limit(guild_id, channel_id, **decided(interaction, "limit")))
         await reply(interaction, f"The limit of {_place(channel_id)} is gone.")
 
 
@@ -90,19 +92,12 @@ class QueueLimits(AdminGroup, name="limit", description="How many jobs may wait 
 async def confirm(
     interaction: discord.Interaction[Limner], above: app_commands.Range[int, 0, MAX_GRANT] | None = None
 ) -> None:
-    if not is_admin(interaction):
-        raise NotAdmin
-    await in_time(interaction, interaction.client.studio.office.set_confirm_above(_guild_id(interaction), above))
+    office, guild_id = interaction.client.studio.office, require_admin(interaction)
+    await in_time(interaction, office.set_confirm_above(guild_id, above, **decided(interaction, "confirm")))
     if above is None:
         await reply(interaction, "No order is asked about any more.")
     else:
         await reply(interaction, f"Orders that cost more than **{above}** credits are confirmed first.")
-
-
-def _guild_id(interaction: discord.Interaction[Limner]) -> int:
-    if interaction.guild_id is None:
-        raise NotServed
-    return interaction.guild_id
 
 
 def _limit_line(limit: QueueLimit) -> str:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.access import is_admin
 from bot.delivery.render import escape
-from bot.errors import NotAdmin, WrongInput
 from bot.replies import BLURPLE, in_time, reply
+from bot.service.errors import JobNotFound
 from bot.service.payers import is_pool
 from bot.service.queue_desk import job_reference
 from bot.service.rows import Job
@@ -24,21 +23,10 @@ MAX_TEXT_UNITS = 1000
 @app_commands.command(name="job", description="Show a job: who pays, its price, how long the device drew")
 @app_commands.describe(message="A link to its message, that message's id, or the job's id")
 async def job(interaction: discord.Interaction[Limner], message: str) -> None:
-    if not is_admin(interaction):
-        raise NotAdmin
-    found = await in_time(interaction, _find(interaction.client, message.strip()))
-    if found is None or found.guild_id != interaction.guild_id:
-        raise WrongInput(
-            "No job of this server has that message or id. Copy the link of a waiting message or a result."
-        )
+    found = await in_time(interaction, interaction.client.desk.queue.find(job_reference(message)))
+    if found.guild_id != interaction.guild_id:
+        raise JobNotFound("This job is of another server. Ask there.")
     await reply(interaction, embed=_embed(found))
-
-
-async def _find(client: Limner, text: str) -> Job | None:
-    reference = job_reference(text)
-    if isinstance(reference, str):
-        return await client.studio.job(reference)
-    return await client.studio.job_of_message(reference)
 
 
 def _embed(job: Job) -> discord.Embed:

@@ -28,8 +28,11 @@ async def cancel_job(interaction: discord.Interaction[Limner], message: discord.
     if job.result_message_id != message.id and not identifies(message, job.id):
         await cancel(interaction, job.id)
         return
-    await in_time(interaction, delete_result(client, job, message.channel.id, message.id, interaction.user.id))
-    await reply(interaction, "Deleted: the message and its pictures are gone.")
+    is_gone = await in_time(interaction, delete_result(client, job, message.id, interaction.user.id))
+    if is_gone:
+        await reply(interaction, "Deleted: the message and its pictures are gone.")
+    else:
+        await reply(interaction, "The pictures are deleted, but the message couldn't be. Ask an admin to delete it.")
 
 
 async def job_of(client: Limner, message: discord.Message) -> Job | None:

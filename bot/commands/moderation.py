@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import discord
 from discord import app_commands
 
-from bot.access import require_admin, require_bannable, require_postable
+from bot.access import decided, require_admin, require_bannable, require_postable
 from bot.commands.admin import Admin
 from bot.commands.admin_group import AdminGroup
 from bot.components.moderators import audit_view, rules_view
@@ -49,8 +49,7 @@ class Blocklist(AdminGroup, name="blocklist", description="Words and phrases tha
             phrase,
             RuleAction(action),
             length,
-            by=interaction.user.id,
-            id=f"rule:{interaction.id}",
+            **decided(interaction, "rule"),
         )
         await in_time(interaction, adding)
         await reply(interaction, f"**{escape(phrase)}** is on the block-list: {action}.")
@@ -61,7 +60,7 @@ class Blocklist(AdminGroup, name="blocklist", description="Words and phrases tha
         self, interaction: discord.Interaction[Limner], phrase: app_commands.Range[str, 1, MAX_PHRASE_CHARS]
     ) -> None:
         removing = interaction.client.studio.moderation.rules.remove(
-            require_admin(interaction), phrase, by=interaction.user.id, id=f"rule:{interaction.id}"
+            require_admin(interaction), phrase, **decided(interaction, "rule")
         )
         await reply(interaction, f"**{escape(await in_time(interaction, removing))}** is allowed again.")
 
@@ -93,8 +92,7 @@ class Blocklist(AdminGroup, name="blocklist", description="Words and phrases tha
             await download(file, "file"),
             RuleAction(action),
             length,
-            by=interaction.user.id,
-            id=f"rule:{interaction.id}",
+            **decided(interaction, "rule"),
         )
         more = f" {known} were listed before and stay as they are." if known else ""
         await reply(interaction, f"Added to the block-list: {added} ({action}).{more}")
@@ -111,7 +109,7 @@ class Moderation(AdminGroup, name="moderation", description="Where reports go, a
             require_postable(channel)
         channel_id = channel.id if channel is not None else None
         choosing = interaction.client.studio.moderation.set_channel(
-            guild_id, channel_id, by=interaction.user.id, id=f"moderation:{interaction.id}"
+            guild_id, channel_id, **decided(interaction, "moderation")
         )
         await in_time(interaction, choosing)
         text = f"Reports go to <#{channel_id}> from now on." if channel_id else "No reports are taken from now on."
@@ -127,8 +125,7 @@ class Moderation(AdminGroup, name="moderation", description="Where reports go, a
         choosing = interaction.client.studio.moderation.set_flagged(
             require_admin(interaction),
             FlaggedPolicy(policy),
-            by=interaction.user.id,
-            id=f"moderation:{interaction.id}",
+            **decided(interaction, "moderation"),
         )
         await in_time(interaction, choosing)
         where = "shown in age-restricted channels only" if policy == "age_restricted" else "withheld everywhere"
@@ -150,8 +147,7 @@ async def ban(
         member.id,
         parse_duration(duration),
         reason=reason or "",
-        by=interaction.user.id,
-        id=f"ban:{interaction.id}",
+        **decided(interaction, "ban"),
     )
     outcome = await in_time(interaction, banning)
     interaction.client.dispatcher.wake()
@@ -163,9 +159,7 @@ async def ban(
 @app_commands.describe(member="Who")
 async def unban(interaction: discord.Interaction[Limner], member: discord.User) -> None:
     guild_id = require_admin(interaction)
-    unbanning = interaction.client.studio.moderation.unban(
-        guild_id, member.id, by=interaction.user.id, id=f"unban:{interaction.id}"
-    )
+    unbanning = interaction.client.studio.moderation.unban(guild_id, member.id, **decided(interaction, "unban"))
     await in_time(interaction, unbanning)
     await reply(interaction, f"{member.mention} may use the bot again.")
 

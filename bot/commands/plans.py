@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 import discord
 from discord import app_commands
 
-from bot.access import is_admin
+from bot.access import decided, is_admin, require_admin
 from bot.commands.admin_group import AdminGroup
-from bot.delivery.plan_text import plan_details
-from bot.errors import NotServed, WrongInput
+from bot.delivery.plan_text import cut, plan_details
+from bot.errors import WrongInput
 from bot.replies import BLURPLE, in_time, reply
 from bot.service.limits import (
     MAX_BATCH_OF_PLAN,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bot.client import Limner
 
 MAX_FIELD_CHARS = 1024
+MAX_LIST_CHARS = 5000  # of an embed's 6,000, which names and title share
 
 PeriodName = Literal["daily", "monthly", "none"]
 CreditsOption = app_commands.Range[int, 0, MAX_CREDITS_OF_PLAN]
@@ -71,8 +72,10 @@ class Plans(AdminGroup, name="plan", description="Plans: what members may do and
         rank: RankOption | None = None,
         default: bool | None = None,
     ) -> None:
-        fields = _fields(interaction)
-        created = await in_time(interaction, interaction.client.studio.office.create_plan(plan, fields))
+        creating = interaction.client.studio.office.create_plan(
+            plan, _fields(interaction), **decided(interaction, "plan")
+        )
+        created = await in_time(interaction, creating)
         await reply(interaction, f"Plan **{created.key}** is there.\n{plan_details(created, ())}")
 
     @app_commands.command(name="edit", description="Change a plan: limits at once, credits from each next refill on")
@@ -96,27 +99,31 @@ class Plans(AdminGroup, name="plan", description="Plans: what members may do and
         fields = _fields(interaction)
         if fields == PlanFields():
             raise WrongInput("Nothing to change: name at least one option besides `plan`.")
-        edited = await in_time(interaction, interaction.client.studio.office.edit_plan(plan, fields))
+        editing = interaction.client.studio.office.edit_plan(plan, fields, **decided(interaction, "plan"))
+        edited = await in_time(interaction, editing)
         await reply(interaction, f"Plan **{edited.key}** is changed.\n{plan_details(edited, ())}")
 
     @app_commands.command(name="delete", description="Delete a plan; its members have what else they have")
     @app_commands.describe(plan="Which plan")
     async def delete(self, interaction: discord.Interaction[Limner], plan: str) -> None:
-        await in_time(interaction, interaction.client.studio.office.delete_plan(plan))
+        deleting = interaction.client.studio.office.delete_plan(plan, **decided(interaction, "plan"))
+        await in_time(interaction, deleting)
         await reply(interaction, f"Plan **{plan}** is gone. What it gave stays until its period is over.")
 
     @app_commands.command(name="list", description="List the plans and the roles that bring them")
     async def list_plans(self, interaction: discord.Interaction[Limner]) -> None:
         office = interaction.client.studio.office
         plans = await in_time(interaction, office.plans())
-        roles = await office.plan_roles(interaction.guild_id or 0)
+        roles = await in_time(interaction, office.plan_roles(require_admin(interaction)))
         embed = discord.Embed(title="Plans", colour=BLURPLE)
         if not plans:
             embed.description = "None: everybody has the usual limits. `/admin plan create` makes one."
         for plan in plans[:MAX_PLANS]:
             details = plan_details(plan, [role.role_id for role in roles if role.plan_key == plan.key])
             name = f"{plan.key} (default)" if plan.is_default else plan.key
-            embed.add_field(name=name, value=details[:MAX_FIELD_CHARS], inline=False)
+            embed.add_field(
+                name=name, value=cut(details, min(MAX_FIELD_CHARS, MAX_LIST_CHARS // len(plans))), inline=False
+            )
         await reply(interaction, embed=embed)
 
     @app_commands.command(name="assign", description="Give a member or a role a plan")
@@ -130,14 +137,13 @@ class Plans(AdminGroup, name="plan", description="Plans: what members may do and
         member: discord.Member | None = None,
         role: discord.Role | None = None,
     ) -> None:
-        if interaction.guild_id is None:
-            raise NotServed
-        office, key = interaction.client.studio.office, None if plan == NO_PLAN else plan
+        office, guild_id = interaction.client.studio.office, require_admin(interaction)
+        key, who = None if plan == NO_PLAN else plan, decided(interaction, "plan")
         if member is not None and role is None:
-            await in_time(interaction, office.give_member(member.id, key))
+            await in_time(interaction, office.give_member(member.id, key, **who))
             subject = member.mention
         elif role is not None and member is None:
-            await in_time(interaction, office.give_role(interaction.guild_id, role.id, key))
+            await in_time(interaction, office.give_role(guild_id, role.id, key, **who))
             subject = role.mention
         else:
             raise WrongInput("Name a `member` or a `role`, one of the two.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
+from bot.access import decided
 from bot.commands.account import job_lines
 from bot.commands.admin_group import AdminGroup
 from bot.components.desk_buttons import confirm_view
@@ -66,13 +67,13 @@ class Queue(AdminGroup, name="queue", description="What runs and what waits"):
             await _cancel_one(interaction, job)
             return
         member_id = member.id if member is not None else None
-        waiting, running = await in_time(interaction, interaction.client.desk.queue.cancellable(member_id))
+        found = await in_time(interaction, interaction.client.desk.queue.cancellable(member_id))
         whose = f" of {member.mention}" if member is not None else ""
-        if not waiting and not running:
+        if not found:
             await reply(interaction, f"There are no jobs{whose} to cancel.")
             return
-        text = f"This cancels {counted(len(waiting), 'waiting job')}{whose}"
-        text += f" and stops {counted(len(running), 'running job')}." if running else "."
+        text = f"This cancels {counted(len(found.waiting), 'waiting job')}{whose}"
+        text += f" and stops {counted(len(found.running), 'running job')}." if found.running else "."
         await reply(
             interaction,
             f"{text} What waits costs nothing; of what runs, the share of the steps that were drawn is charged.",
@@ -82,7 +83,7 @@ class Queue(AdminGroup, name="queue", description="What runs and what waits"):
 
 async def _set(interaction: discord.Interaction[Limner], mode: QueueMode) -> None:
     client = interaction.client
-    before = await in_time(interaction, client.desk.queue.set_mode(mode, by=interaction.user.id))
+    before = await in_time(interaction, client.desk.queue.set_mode(mode, **decided(interaction, "queue")))
     client.dispatcher.wake()  # before the answer, which may fail
     state = await in_time(interaction, client.desk.queue.show())
     already = " It was before." if before is mode else ""
@@ -93,7 +94,7 @@ async def _set(interaction: discord.Interaction[Limner], mode: QueueMode) -> Non
 async def _cancel_one(interaction: discord.Interaction[Limner], typed: str) -> None:
     desk = interaction.client.desk.queue
     job = await in_time(interaction, desk.find(job_reference(typed)))
-    cancelled: Cancelled = await in_time(interaction, desk.cancel(job.id, by=interaction.user.id))
+    cancelled: Cancelled = await in_time(interaction, desk.cancel(job, **decided(interaction, "cancel")))
     for job_id in (*cancelled.waiting, *cancelled.running):
         interaction.client.dispatcher.cancel(job_id)
     await reply(interaction, cancel_text(cancelled))

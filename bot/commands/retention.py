@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.access import is_admin
+from bot.access import decided
 from bot.delivery.desk import counted, size
-from bot.errors import NotAdmin
 from bot.replies import BLURPLE, in_time, reply
-from bot.service.retention import GIGABYTE, MAX_DAYS, MAX_GIGABYTES
+from bot.service.retention import MAX_DAYS, MAX_GIGABYTES, NO_LIMITS, in_words
 
 if TYPE_CHECKING:
     from bot.client import Limner
@@ -27,22 +26,16 @@ async def retention(
     days: app_commands.Range[int, 0, MAX_DAYS] | None = None,
     gigabytes: app_commands.Range[float, 0, MAX_GIGABYTES] | None = None,
 ) -> None:
-    if not is_admin(interaction):
-        raise NotAdmin
     desk, changes = interaction.client.desk, days is not None or gigabytes is not None
     if changes:
-        setting = desk.retention.set_limits(days=days, gigabytes=gigabytes, by=interaction.user.id)
+        setting = desk.retention.set_limits(days=days, gigabytes=gigabytes, **decided(interaction, "retention"))
         await in_time(interaction, setting)
+        desk.housekeeper.wake()  # before the answer, which may fail
     keeping = await in_time(interaction, desk.retention.show())
-    limits = keeping.limits
-    kept = [counted(limits.days, "day")] if limits.days is not None else []
-    kept += [f"at most {limits.bytes / GIGABYTE:g} GB"] if limits.bytes is not None else []
     embed = discord.Embed(title="Retention", colour=BLURPLE)
-    embed.add_field(name="Pictures are kept", value=", ".join(kept) or "for ever", inline=False)
+    embed.add_field(name="Pictures are kept", value=in_words(keeping.limits), inline=False)
     disk = f"{size(keeping.used_bytes)} of {counted(keeping.jobs, 'job')}, inputs included"
     embed.add_field(name="On disk now", value=disk, inline=False)
-    if changes and kept:
+    if changes and keeping.limits != NO_LIMITS:
         embed.set_footer(text="What is too old or too much is removed in the background, oldest first.")
-    if changes:
-        desk.housekeeper.wake()
     await reply(interaction, embed=embed)

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.access import is_admin
 from bot.delivery.chart import draw
 from bot.delivery.desk import counted, span
-from bot.errors import NotAdmin
 from bot.replies import BLURPLE, defer_privately
 from bot.service.rows import JobState
 from bot.service.statistics import MAX_DAYS, Overview
@@ -29,8 +27,6 @@ PICTURE = "stats.png"
 async def stats(
     interaction: discord.Interaction[Limner], days: app_commands.Range[int, 1, MAX_DAYS] = DEFAULT_DAYS
 ) -> None:
-    if not is_admin(interaction):
-        raise NotAdmin
     await defer_privately(interaction)
     desk = interaction.client.desk
     overview = await desk.statistics.overview(days)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import discord
 from discord.ui import Button, View
 
-from bot.access import is_admin
+from bot.access import decided, require_admin
 from bot.components.buttons import OurButton
 from bot.components.custom_id import CANCEL_ALL_TEMPLATE, decode_cancel_all, encode_cancel_all
+from bot.components.views import stopped
 from bot.delivery.desk import cancel_text
-from bot.errors import NotAdmin
 from bot.replies import in_time
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 def confirm_view(member_id: int | None) -> View:
     """Under the question whether to cancel a member's jobs, or everybody's."""
-    view = View(timeout=None)
-    view.add_item(Button(label="Cancel them", style=discord.ButtonStyle.danger, custom_id=encode_cancel_all(member_id)))
-    view.stop()
-    return view
+    custom_id = encode_cancel_all(member_id)
+    return stopped([Button(label="Cancel them", style=discord.ButtonStyle.danger, custom_id=custom_id)])
 
 
 class CancelAll(OurButton, template=CANCEL_ALL_TEMPLATE):
@@ -35,10 +33,9 @@ class CancelAll(OurButton, template=CANCEL_ALL_TEMPLATE):
         self.member_id = decode_cancel_all(custom_id)
 
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
-        if not is_admin(interaction):
-            raise NotAdmin
+        require_admin(interaction)
         client = interaction.client
-        cancelling = client.desk.queue.cancel_all(self.member_id, by=interaction.user.id)
+        cancelling = client.desk.queue.cancel_all(self.member_id, **decided(interaction, "cancel"))
         cancelled = await in_time(interaction, cancelling)
         for job_id in (*cancelled.waiting, *cancelled.running):
             client.dispatcher.cancel(job_id)  # before the answer, which may fail

@@ -20,7 +20,8 @@ WORD: Final = "DELETE"
 CONSEQUENCES: Final = (
     "All your pictures, prompts and preferences are deleted, your waiting and running jobs are cancelled, and the "
     "messages that show your results are removed. Your remaining credits are forfeited. This can't be undone.\n"
-    "What you paid stays in the books, but no longer under your name. You won't get welcome credits again.\n"
+    "What you paid stays in the books, but no longer under your name. You won't get welcome credits again. "
+    "If a server has banned you, that stays.\n"
     "`/privacy export` gives you a copy first."
 )
 FORGETTING: Final = (

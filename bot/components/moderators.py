@@ -16,10 +16,12 @@ from bot.access import require_admin, require_bannable
 from bot.components.buttons import OurButton
 from bot.components.moderation_id import AUDIT, BLOCKLIST, DECISIONS, MAX_PAGE, REPORT, audit_id, blocklist_id, read
 from bot.components.moderation_id import report_id as report_custom_id
+from bot.components.views import stopped
+from bot.delivery.deletion import remove_message
 from bot.delivery.moderation import audit_embed, decided_embed, job_link, rules_embed
 from bot.service.moderation_errors import ReportDecided
 from bot.service.pages import Page
-from bot.service.reports import Decision, ReportState
+from bot.service.reports import ReportState
 from bot.service.rows import Audit, Report, Rule
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class DecideReport(OurButton, template=REPORT):
             raise
         client.dispatcher.wake()
         await _close(interaction, decision.report)
-        if self.state is ReportState.DELETED and not await _remove(client, decision):
+        if self.state is ReportState.DELETED and not await remove_message(client, job, decision.report.message_id):
             text = f"The pictures are deleted, but the message couldn't be. Delete it by hand: {job_link(job)}"
             await interaction.followup.send(text, ephemeral=True)
 
@@ -98,41 +100,29 @@ MODERATORS_BUTTONS: tuple[type[OurButton], ...] = (DecideReport, BlocklistPage, 
 def report_view(report: int) -> View:
     """Under a report in the moderators' channel."""
     styles = {"delete": discord.ButtonStyle.danger, "ban": discord.ButtonStyle.danger}
-    return _stopped(
-        *(
-            Button[View](
-                label=label,
-                custom_id=report_custom_id(decision, report),
-                style=styles.get(decision, discord.ButtonStyle.secondary),
-            )
-            for decision, label in _LABELS.items()
+    return stopped(
+        Button(
+            label=label,
+            custom_id=report_custom_id(decision, report),
+            style=styles.get(decision, discord.ButtonStyle.secondary),
         )
+        for decision, label in _LABELS.items()
     )
 
 
 def rules_view(page: Page[Rule]) -> View:
     """Under a page of the block-list."""
-    return _stopped(*(Button[View](label=label, custom_id=blocklist_id(number)) for label, number in _turns(page)))
+    return stopped(Button(label=label, custom_id=blocklist_id(number)) for label, number in _turns(page))
 
 
 def audit_view(page: Page[Audit], member_id: int | None) -> View:
     """Under a page of the audit."""
-    turns = [(label, audit_id(number, member_id)) for label, number in _turns(page)]
-    return _stopped(*(Button[View](label=label, custom_id=custom_id) for label, custom_id in turns))
+    return stopped(Button(label=label, custom_id=audit_id(number, member_id)) for label, number in _turns(page))
 
 
 def _turns(page: Page[Rule] | Page[Audit]) -> list[tuple[str, int]]:
     back = [("Back", page.number - 1)] if page.number else []
     return back + ([("More", page.number + 1)] if page.more and page.number < MAX_PAGE else [])
-
-
-def _stopped(*buttons: Button[View]) -> View:
-    """See views.py: discord.py must not keep it."""
-    view = View(timeout=None)
-    for button in buttons:
-        view.add_item(button)
-    view.stop()
-    return view
 
 
 async def _close(interaction: discord.Interaction[Limner], report: Report) -> None:
@@ -144,17 +134,3 @@ async def _close(interaction: discord.Interaction[Limner], report: Report) -> No
         await interaction.edit_original_response(embed=decided_embed(message.embeds[0], report), view=None)
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log.warning("report %d: its notice could not be closed: %s", report.id, error)
-
-
-async def _remove(client: Limner, decision: Decision) -> bool:
-    """Delete the message with the pictures. One that is gone is no failure."""
-    job = decision.job
-    channel = client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
-    try:
-        await channel.get_partial_message(decision.report.message_id).delete()
-    except discord.NotFound:
-        return True
-    except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-        log.warning("job %s: its message could not be deleted: %s", job.id, error)
-        return False
-    return True

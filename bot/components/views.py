@@ -6,6 +6,8 @@ again with fewer items would unregister our dynamic items for the whole client.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import discord
 from discord.ui import Button, View
 
@@ -22,7 +24,7 @@ from bot.components.custom_id import (
 
 def waiting_view(job_id: str) -> View:
     """Under the waiting and the progress message."""
-    return _view([_button("cancel", job_id, label="Cancel Job", style=discord.ButtonStyle.danger)])
+    return stopped([_button("cancel", job_id, label="Cancel Job", style=discord.ButtonStyle.danger)])
 
 
 def grid_view(job_id: str, count: int) -> View:
@@ -30,12 +32,12 @@ def grid_view(job_id: str, count: int) -> View:
     indexes = range(1, count + 1)
     upscales = [_button("upscale", job_id, i, label=f"U{i}") for i in indexes]
     variations = [_button("variation", job_id, i, label=f"V{i}", row=1) for i in indexes]
-    return _view([*upscales, _button("reroll", job_id, emoji="🔄"), *variations])
+    return stopped([*upscales, _button("reroll", job_id, emoji="🔄"), *variations])
 
 
 def image_view(job_id: str) -> View:
     """Under a single picture."""
-    return _view([_button("variation", job_id, 1, label="Vary (Strong)", emoji="🪄")])
+    return stopped([_button("variation", job_id, 1, label="Vary (Strong)", emoji="🪄")])
 
 
 def account_view(*, newer: int | None, older: int | None) -> View:
@@ -46,7 +48,7 @@ def account_view(*, newer: int | None, older: int | None) -> View:
         for label, page in pages
         if page is not None and page <= MAX_PAGE
     ]
-    return _view([*turns, Button(label="CSV", custom_id=STATEMENT_FILE)])
+    return stopped([*turns, Button(label="CSV", custom_id=STATEMENT_FILE)])
 
 
 def offer_view(offer_id: int) -> View:
@@ -54,7 +56,7 @@ def offer_view(offer_id: int) -> View:
     confirm: Button[View] = Button(
         label="Confirm", style=discord.ButtonStyle.success, custom_id=encode_offer("confirm", offer_id)
     )
-    return _view([confirm, Button(label="Cancel", custom_id=encode_offer("cancel", offer_id))])
+    return stopped([confirm, Button(label="Cancel", custom_id=encode_offer("cancel", offer_id))])
 
 
 def identifies(message: discord.Message, job_id: str) -> bool:
@@ -98,7 +100,8 @@ def _button(
     return Button(style=style, label=label, emoji=emoji, custom_id=custom_id, row=row)
 
 
-def _view(buttons: list[Button[View]]) -> View:
+def stopped(buttons: Iterable[Button[View]]) -> View:
+    """A view of these buttons, as it must be sent: see above."""
     view = View(timeout=None)
     for button in buttons:
         view.add_item(button)

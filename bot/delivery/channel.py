@@ -21,9 +21,11 @@ from bot.components.views import awaits, grid_view, identifies, image_view
 from bot.delivery.audience import is_age_restricted
 from bot.delivery.files import is_of, picture_file
 from bot.delivery.progress import ProgressEdits, RateLimited
-from bot.delivery.render import JobText, cancelled, failed, in_progress, result
+from bot.delivery.render import JobText, cancelled, failed, in_progress, result, waiting
+from bot.delivery.waiting import WaitingEdits
 from bot.service.actions import JobAction
 from bot.service.errors import Undeliverable
+from bot.service.orders import Ticket
 from bot.service.payers import is_pool
 from bot.service.rows import Image, Job, JobState
 from bot.service.storage import Storage
@@ -59,6 +61,17 @@ def job_text(job: Job) -> JobText:
     )
 
 
+def waiting_text(ticket: Ticket) -> str:
+    """What a job's waiting message says."""
+    return waiting(
+        job_text(ticket.job),
+        place=ticket.place,
+        eta_s=ticket.eta_s,
+        available=ticket.available,
+        paused=ticket.paused,
+    )
+
+
 def _seed(job: Job) -> int | None:
     """None also for the recipe of another version: its job must still be told of."""
     try:
@@ -75,17 +88,30 @@ class ChannelDelivery:
         self._studio = studio
         self._storage = storage
         self._edits = ProgressEdits(self._edit_progress, clock=time.monotonic, sleep=asyncio.sleep)
+        self._waiting = WaitingEdits(self._show_waiting, sleep=asyncio.sleep)
         self._jobs: dict[str, Job] = {}
 
     def progress(self, job: Job, event: Started | StepFinished) -> None:
         """Show how far the job is; only the latest state counts."""
         if job.message_id is None:
             return
+        self._waiting.drop(job.id)
         self._jobs[job.id] = job
         step = event.step if isinstance(event, StepFinished) else 0
         text = in_progress(job_text(job), percent=100 * step // max(1, event.total_steps))
         preview = event.preview if isinstance(event, StepFinished) else None
         self._edits.update(job.id, job.channel_id, text, preview)
+
+    def show_waiting(self, tickets: Sequence[Ticket]) -> None:
+        """Show where these jobs wait, one message after the other."""
+        self._waiting.update(tickets)
+
+    def _show_waiting(self, ticket: Ticket) -> None:
+        job = ticket.job
+        known = self._jobs.get(job.id)
+        if known is None or known.state is JobState.QUEUED:  # else it is drawn already, as far as we were told
+            self._jobs[job.id] = job
+            self._edits.update(job.id, job.channel_id, waiting_text(ticket))
 
     async def deliver(self, job: Job, images: Sequence[Image]) -> int:
         """Post the result once, take the waiting message away, return the result's message id. Raises Undeliverable."""
@@ -189,6 +215,7 @@ class ChannelDelivery:
         return answer.id if awaits(answer, job.id) else None
 
     async def aclose(self) -> None:
+        await self._waiting.aclose()
         await self._edits.aclose()
 
     async def _since(self, job: Job) -> AsyncIterator[discord.Message]:
@@ -278,6 +305,7 @@ class ChannelDelivery:
         return discord.Webhook.partial(job.application_id, job.interaction_token, client=self._client)
 
     async def _stop_progress(self, job: Job) -> None:
+        self._waiting.drop(job.id)
         self._jobs.pop(job.id, None)
         await self._edits.finish(job.id)
 

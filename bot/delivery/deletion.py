@@ -17,14 +17,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-async def delete_result(client: Limner, job: Job, channel_id: int, message_id: int, user_id: int) -> None:
-    """Delete the job's pictures and the message that shows them. Raises what `Studio.delete` raises."""
+async def delete_result(client: Limner, job: Job, message_id: int, user_id: int) -> bool:
+    """Delete the job's pictures and the message that shows them; whether the message is gone too.
+
+    Raises what `Studio.delete` raises.
+    """
     await client.studio.delete(job.id, user_id)
-    channel = client.get_partial_messageable(channel_id, guild_id=job.guild_id)
+    return await remove_message(client, job, message_id)
+
+
+async def remove_message(client: Limner, job: Job, message_id: int) -> bool:
+    """Delete a message with the job's pictures; False when Discord doesn't let us. One that is gone is no failure."""
+    channel = client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
     try:
         await channel.get_partial_message(message_id).delete()
+    except discord.NotFound:
+        return True
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log.warning("job %s: its message could not be deleted: %s", job.id, error)
+        return False
+    return True
 
 
 async def delete_reacted(client: Limner, payload: discord.RawReactionActionEvent) -> None:
@@ -33,6 +45,6 @@ async def delete_reacted(client: Limner, payload: discord.RawReactionActionEvent
     if job is None or job.result_message_id != payload.message_id:
         return
     try:
-        await delete_result(client, job, payload.channel_id, payload.message_id, payload.user_id)
+        await delete_result(client, job, payload.message_id, payload.user_id)
     except StudioError as refusal:
         log.debug("job %s: a reaction doesn't delete it: %s", job.id, refusal)

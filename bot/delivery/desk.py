@@ -44,7 +44,7 @@ def size(count: int) -> str:
 
 def cancel_text(cancelled: Cancelled) -> str:
     """What was cancelled, and what it costs."""
-    if not cancelled.waiting and not cancelled.running:
+    if not cancelled:
         return "There was nothing left to cancel."
     parts = []
     if cancelled.waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -18,6 +19,10 @@ YELLOW = 0xFFFF00
 MAX_SHOWN_UNITS = 150  # of a reason or phrase in a list: ten lines fit an embed
 MAX_PROMPT_UNITS = 1500
 
+# Audits whose words are all ours: what they name by its id is shown by its name.
+_NAME_PLACES = frozenset({"limit clear", "limit set", "moderation", "plan assign"})
+_PLACE = re.compile(r"\b(?P<kind>channel|role) (?P<id>[0-9]{1,20})\b")
+_SIGNS = {"channel": "<#{}>", "role": "<@&{}>"}
 _OUTCOMES = {"deleted": "Picture deleted", "banned": "Member banned for a day", "dismissed": "Dismissed"}
 
 
@@ -107,6 +112,8 @@ def _audit(audit: Audit) -> str:
     if audit.job_id is not None:
         parts.append(f"job `{audit.job_id}`")
     reason = escape(audit.reason, max_units=MAX_SHOWN_UNITS)
+    if audit.action in _NAME_PLACES:
+        reason = _PLACE.sub(lambda place: _SIGNS[place["kind"]].format(place["id"]), reason)
     return " ".join(parts) + (f": {reason}" if reason else "")
 
 

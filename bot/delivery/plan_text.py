@@ -38,3 +38,10 @@ def plan_details(plan: Plan, role_ids: Iterable[int]) -> str:
     if mentions := " ".join(f"<@&{role_id}>" for role_id in role_ids):
         lines.append(mentions)
     return "\n".join(lines)
+
+
+def cut(details: str, most: int) -> str:
+    """At most so many characters, without half a mention or name at the end."""
+    if len(details) <= most:
+        return details
+    return details[: most - 2].rpartition(" ")[0] + " …"

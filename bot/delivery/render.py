@@ -70,12 +70,10 @@ def waiting(
 ) -> str:
     """Accepted, not begun. `place` 1 is next, `available` what is left besides; unknown parts are left out.
 
-    `paused`: an admin has stopped the queue.
+    `paused`: nothing is begun, so that neither place nor time means anything.
     """
-    details = [] if place is None else [f"place {place}"]
-    if paused:
-        details.append("paused")
-    if eta_s is not None and math.isfinite(eta_s):
+    details = ["paused by an admin"] if paused else [] if place is None else [f"place {place}"]
+    if not paused and eta_s is not None and math.isfinite(eta_s):
         details.append(f"about {_duration(eta_s)}")
     return _message(job, "(Waiting to start)", [*details, _credits(job.price), *_left(job, available)])
 

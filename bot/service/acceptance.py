@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from bot.service import estimates, gate, payers
+from bot.service import views
 from bot.service.admission import accepted_before, admit
 from bot.service.confirmation import Offers
 from bot.service.errors import ConfirmationNeeded, JobNotFound
@@ -17,8 +15,7 @@ from bot.service.moderation import Moderator
 from bot.service.orders import Order, Ticket
 from bot.service.planning import Outline, Planner
 from bot.service.storage import Storage
-from db import jobs, ledger
-from db.models import Job
+from db import jobs
 from db.session import Database
 
 
@@ -48,7 +45,7 @@ class Acceptance:
         """See `Studio.submit`."""
         async with self._database.read() as reading:
             if before := await accepted_before(reading, order):
-                return await self._tickets(reading, before)
+                return await views.tickets(reading, before)
             await self._moderation.refuse_banned(reading, order)
         outline = await self._planner.outline(order)
         warnings = await self._moderation.screen(order, outline)
@@ -64,7 +61,7 @@ class Acceptance:
                     for job, folder in zip(accepted, staged, strict=bool(staged)):
                         await asyncio.to_thread(self._storage.place, folder, job.id)
                     await self._moderation.note_warnings(session, accepted, warnings)
-                return await self._tickets(session, accepted, warnings)
+                return await views.tickets(session, accepted, warnings)
         except ConfirmationNeeded as needed:
             await self._offers.keep(order, needed.price)
             raise
@@ -73,18 +70,6 @@ class Acceptance:
             raise
         finally:
             await asyncio.to_thread(self._discard, staged)
-
-    async def _tickets(
-        self, session: AsyncSession, accepted: Sequence[Job], warnings: tuple[str, ...] = ()
-    ) -> tuple[Ticket, ...]:
-        available = (await ledger.balance(session, payers.account_of(accepted[0]))).available
-        paused = await gate.is_paused(session)
-        etas = [None for _ in accepted] if paused else await estimates.finish_in(session, accepted)
-        places = [await jobs.place_in_queue(session, job.id) for job in accepted]
-        return tuple(
-            Ticket(job, place, eta_s, available, warnings, paused)
-            for job, place, eta_s in zip(accepted, places, etas, strict=True)
-        )
 
     def _stage(self, outline: Outline) -> list[Path]:
         try:

@@ -53,7 +53,7 @@ async def admit(
     await refills.refill(session, order.member_id, plan, now=now)
     if order.parent_id is not None:
         await check_parent(session, order)
-        await _check_pressed_before(session, order, outline)
+        await _check_pressed_before(session, order, outline, order.parent_id)
     allowed = terms.of_plan(plan)
     await quotas.check(session, order, outline, allowed, now=now)
     payer_id = await payers.account_for(session, member_id=order.member_id, guild_id=order.guild_id)
@@ -87,13 +87,11 @@ async def _check_price(session: AsyncSession, order: Order, outline: Outline, al
         raise ConfirmationNeeded(offer_id=order.interaction_id, price=price, available=available, from_pool=from_pool)
 
 
-async def _check_pressed_before(session: AsyncSession, order: Order, outline: Outline) -> None:
+async def _check_pressed_before(session: AsyncSession, order: Order, outline: Outline, parent_id: str) -> None:
     """Raises AlreadyActive, or AlreadyUpscaled with the first result."""
-    if order.parent_id is None:
-        return
     active = await jobs.find_active(
         session,
-        parent_id=order.parent_id,
+        parent_id=parent_id,
         action=order.action,
         parent_index=outline.parent_index,
         member_id=order.member_id,
@@ -101,7 +99,7 @@ async def _check_pressed_before(session: AsyncSession, order: Order, outline: Ou
     if active is not None:
         raise AlreadyActive(f"{_DOING[order.action].format(index=order.index)} Wait for it to finish, or cancel it.")
     if order.action is JobAction.UPSCALE:
-        first = await jobs.find_finished_upscale(session, parent_id=order.parent_id, parent_index=order.index)
+        first = await jobs.find_finished_upscale(session, parent_id=parent_id, parent_index=order.index)
         if first is not None:
             session.expunge(first)  # the rollback that follows would empty it
             raise AlreadyUpscaled(first)

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from bot.service.errors import ModelUnavailable
-from db import catalogue
+from db import audits, catalogue
 from db.models import Model
 from db.session import Database
 from generation.backend import Backend, ModelInfo
@@ -78,16 +78,20 @@ class Catalogue:
         async with self._database.read() as session:
             return await catalogue.default(session)
 
-    async def set_default(self, key_or_source: str) -> Model:
+    async def set_default(self, key_or_source: str, *, by: int | None, id: str) -> Model:
         """Draw with this model from now on: a key of the list, or a source to add. It is loaded first.
 
-        Raises ModelUnavailable; the default then stays what it was.
+        `by` is the admin, None the operator at the command line; `id` is the audit's. Raises ModelUnavailable; the
+        default then stays what it was.
         """
         known = next((model for model in await self.list() if key_or_source in (model.key, model.source)), None)
-        return await self._describe(known.source if known is not None else key_or_source, make_default=True)
+        source = known.source if known is not None else key_or_source
+        return await self._describe(source, make_default=True, decided=(by, id))
 
-    async def _describe(self, source: str, *, make_default: bool) -> Model:
-        """Load the model and write down what the backend says of it. Its rate and its key stay."""
+    async def _describe(
+        self, source: str, *, make_default: bool, decided: tuple[int | None, str] | None = None
+    ) -> Model:
+        """Load the model and write down what the backend says of it, and who `decided` so. Its rate and key stay."""
         try:
             info = await self._backend.load(source)
         except GenerationError as error:
@@ -99,6 +103,9 @@ class Catalogue:
             model = _row(key, source, info, known.rate if known is not None else 1.0, self._clock())
             model.is_default = make_default
             await catalogue.upsert(session, model)
+            if decided is not None:
+                by, id = decided
+                await audits.add(session, id, "model", now=self._clock(), actor_id=by, reason=key)
             stored = await catalogue.get(session, key)
         if stored is None:
             raise RuntimeError(f"the row of model {key} vanished while it was written")

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bot.service.errors import Undeliverable
 from bot.service.limits import DELIVERY_BACKOFF_MAX_S, DELIVERY_BACKOFF_S
+from bot.service.orders import Ticket
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from db.models import Image, Job, JobState
@@ -28,6 +29,10 @@ class Delivery(Protocol):
 
     def progress(self, job: Job, event: Started | StepFinished) -> None:
         """Show how far the job is. Never blocks; the latest event wins."""
+        ...
+
+    def show_waiting(self, tickets: Sequence[Ticket]) -> None:
+        """Show where these jobs wait, on the waiting messages that are up. Never blocks; progress goes before it."""
         ...
 
     async def deliver(self, job: Job, images: Sequence[Image]) -> int:

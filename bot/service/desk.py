@@ -31,7 +31,7 @@ class Desk:
         clock: Callable[[], datetime],
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.queue = QueueDesk(database, studio, clock=clock)
+        self.queue = QueueDesk(database, studio, storage, clock=clock)
         self.drawing = asyncio.Lock()  # one picture at a time: matplotlib is heavy, and not made for more
         self.statistics = Statistics(database, clock=clock)
         self.retention = Retention(database, storage, clock=clock)

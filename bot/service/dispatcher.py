@@ -15,7 +15,9 @@ from typing import Any
 from bot.service.actions import JobAction
 from bot.service.courier import Courier, Delivery, Sleep
 from bot.service.limits import DELIVERY_BACKOFF_S, MAX_ATTEMPTS, SAFETY_TICK_S
+from bot.service.orders import Ticket
 from bot.service.outcome import crop
+from bot.service.pause_signs import PauseSigns
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from db.models import Job
@@ -45,6 +47,7 @@ class Dispatcher:
         self._storage = storage
         self._delivery = delivery
         self._courier = Courier(studio, delivery, storage, sleep)
+        self._signs = PauseSigns(studio, delivery)
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -90,6 +93,11 @@ class Dispatcher:
         """Something changed: look for work."""
         self._wake.set()
 
+    def posted(self, ticket: Ticket) -> None:
+        """The job's waiting message is up, and the studio knows its id: the job may be claimed."""
+        self._signs.posted(ticket)
+        self.wake()
+
     def adopt(self, job: Job) -> None:
         """Posting its waiting message failed half-way: find out whether it is up; if not, give the job up uncharged."""
         self._start(job, self._courier.adopt(job))
@@ -126,6 +134,7 @@ class Dispatcher:
             self._start(upscale, self._begin(upscale))
         while not self._closing and self._backend.capacity() > 0 and (next_job := await self._claim()) is not None:
             self._start(next_job, self._begin(next_job))
+        await self._signs.refresh()
 
     async def _take_up_orphans(self) -> None:
         """RUNNING jobs that nobody follows: a process before left them, or their task failed, say at a full disk."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from bot.service.errors import InvalidParameter
+from bot.service.errors import InvalidParameter, quoted
 
 MAX_DURATION = timedelta(days=3650)  # beyond that say `forever`; far below what a datetime can hold
 FOREVER = ("forever", "for good")
@@ -22,16 +22,15 @@ def parse_duration(text: str) -> timedelta | None:
     match = _DURATION.fullmatch(typed)
     length = int(match["count"]) * _UNITS[match["unit"]] if match else timedelta()
     if not timedelta() < length <= MAX_DURATION:
-        shown = text[:40].replace("`", "'")
         raise InvalidParameter(
-            f"`{shown}` is no duration. Type a number and m, h, d or w, such as `15m`, `2h` or `7d`, "
+            f"{quoted(text)} is no duration. Type a number and m, h, d or w, such as `15m`, `2h` or `7d`, "
             f"at most {MAX_DURATION.days} days; or `forever`."
         )
     return length
 
 
 def in_words(length: timedelta) -> str:
-    """The same as it is typed, in the largest unit that fits: `7d`, `90m`."""
+    """The same as it is typed, in days, hours or minutes, the largest that fits: `28d`, `90m`."""
     for name, unit in reversed(_UNITS.items()):
         if name != "w" and length % unit == timedelta():
             return f"{length // unit}{name}"

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     from db.models import Job
 
 
+MAX_QUOTED_CHARS = 100
+
+
+def quoted(typed: str) -> str:
+    """What somebody typed, cut, as Discord shows it literally."""
+    # A backtick would end the quotation, and what follows could be a link or a mention.
+    literal = typed[:MAX_QUOTED_CHARS].replace("`", "'")
+    return f"`{literal}`"
+
+
 class StudioError(Exception):
     """A refusal. Nothing was written and nothing was charged."""
 

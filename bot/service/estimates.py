@@ -20,17 +20,17 @@ from generation.recipe import Recipe
 
 
 async def finish_in(session: AsyncSession, waiting: Sequence[Job]) -> list[float | None]:
-    """Seconds until each of the jobs is done; None while no job was measured yet."""
+    """Seconds until each of the queued jobs is done; None while no job was measured yet."""
     models = {model.source: model for model in await catalogue.all(session)}
     rate = seconds_per_unit(await jobs.recent(session, limit=MAX_WAITING + ETA_SAMPLE), models)
     if rate is None:
         return [None for _ in waiting]
-    running = work_of(await jobs.in_state(session, JobState.RUNNING), models)
-    found: list[float | None] = []
-    for job in waiting:
-        ahead = work_of(await jobs.queued_ahead(session, job.id), models)
-        found.append((running + ahead + work_of([job], models)) * rate)
-    return found
+    before = work_of(await jobs.in_state(session, JobState.RUNNING), models)
+    done: dict[str, float] = {}
+    for job in await jobs.in_turn(session):
+        before += work_of([job], models)
+        done[job.id] = before * rate
+    return [done.get(job.id) for job in waiting]
 
 
 def seconds_per_unit(recent: Iterable[Job], models: Mapping[str, Model]) -> float | None:

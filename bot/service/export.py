@@ -27,7 +27,8 @@ _BEGINNING = """Your data in Limner, as of {at}.
 account.json       your Discord id, your credits, since when you are known
 preferences.json   what you have chosen for later jobs
 transfers.csv      every movement of your credits, newest first
-others.json        your plan and its last refill, prices you have not answered, bans, reports and decisions
+others.json        your plan and its last refill, prices you have not answered; bans, reports, decisions and rules that
+                   are about you or yours, without other people's ids
 jobs/*.json        what you ordered, newest first, with prompts, recipes and message ids
 pictures/          what was drawn for you: <job id>/<number>.png
 inputs/            the pictures that you sent and that jobs started from: <job id>/<name>.png
@@ -36,7 +37,7 @@ inputs/            the pictures that you sent and that jobs started from: <job i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
-    """Everything that the database says about a member. Jobs are newest first; images go by job id."""
+    """Everything that the database says about somebody. Jobs are newest first; images go by job id."""
 
     account: Mapping[str, Any]
     preferences: Mapping[str, Any]

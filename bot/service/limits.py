@@ -42,7 +42,6 @@ DELIVERY_BACKOFF_S = 2.0  # first pause after a failed delivery, doubled each ti
 DELIVERY_BACKOFF_MAX_S = 300.0  # an outage of Discord lasts hours: keep trying, but quietly
 SAFETY_TICK_S = 60.0  # every change wakes the dispatcher; the tick only finds what a lost wake left behind
 
-MODERATION_LINES = 10  # a page of the block-list or of the audit: what fits a phone's screen
 MAX_REASON_CHARS = 500  # of a ban: it is shown to the member at every refusal
 MAX_RULES = 1000  # of a guild's block-list: a page of ten a press is as much as anyone looks through
 MAX_RULES_BYTES = 64 * 1024  # of an imported list: more than that many rules of ordinary length

@@ -16,10 +16,10 @@ from bot.service import bans
 from bot.service.actions import JobAction
 from bot.service.bans import BanOutcome
 from bot.service.errors import InvalidParameter
-from bot.service.limits import MAX_REASON_CHARS, MODERATION_LINES
+from bot.service.limits import MAX_REASON_CHARS
 from bot.service.moderation_errors import Banned, BannedPrompt
 from bot.service.orders import Order
-from bot.service.pages import Page
+from bot.service.pages import Page, cut, window
 from bot.service.planning import Outline
 from bot.service.rules import Rules
 from bot.service.storage import Storage
@@ -68,14 +68,26 @@ class Moderator:
     async def note_warnings(self, session: AsyncSession, jobs: Sequence[Job], phrases: Sequence[str]) -> None:
         """Write down that the order was accepted with a warning."""
         if phrases:
-            job, listed = jobs[0], ", ".join(phrases)
-            await self._note(session, f"warn:{job.id}", "warn", job.guild_id, None, job.member_id, job.id, listed)
+            await self._note(session, "warn", jobs[0], ", ".join(phrases))
 
     async def note_flagged(self, session: AsyncSession, job: Job, withheld: int) -> None:
         """Write down that pictures of the job were withheld."""
         if withheld:
             what = "1 picture withheld" if withheld == 1 else f"{withheld} pictures withheld"
-            await self._note(session, f"flagged:{job.id}", "flagged", job.guild_id, None, job.member_id, job.id, what)
+            await self._note(session, "flagged", job, what)
+
+    async def _note(self, session: AsyncSession, action: str, job: Job, what: str) -> None:
+        """What happened to a job by itself, once: no admin decided it."""
+        await audits.add(
+            session,
+            f"{action}:{job.id}",
+            action,
+            now=self._clock(),
+            guild_id=job.guild_id,
+            member_id=job.member_id,
+            job_id=job.id,
+            reason=what,
+        )
 
     async def _refuse(self, order: Order, rule: Rule) -> None:
         """Raises BannedPrompt."""
@@ -83,7 +95,9 @@ class Moderator:
         reason = f"block-list: {rule.phrase}"
         outcome: BanOutcome | None = None
         async with self._database.write() as session:
-            await self._note(session, id, "block", guild_id, None, member_id, None, reason)
+            await audits.add(
+                session, id, "block", now=self._clock(), guild_id=guild_id, member_id=member_id, reason=reason
+            )
             # Who could lift the ban at once is only refused.
             if rule.ban_s is not None and not order.by_admin:
                 outcome = await bans.ban(
@@ -130,7 +144,9 @@ class Moderator:
             if held is None:
                 raise InvalidParameter("This member isn't banned here.")
             await ban_rows.lift(session, guild_id, member_id)
-            await self._note(session, id, "unban", guild_id, by, member_id, None, "")
+            await audits.add(
+                session, id, "unban", now=self._clock(), guild_id=guild_id, actor_id=by, member_id=member_id
+            )
 
     # A guild's choices
 
@@ -144,49 +160,19 @@ class Moderator:
         async with self._database.write() as session:
             (await blocklist.change(session, guild_id)).channel_id = channel_id
             what = f"reports go to channel {channel_id}" if channel_id is not None else "no reports"
-            await self._note(session, id, "moderation", guild_id, by, None, None, what)
+            await audits.add(session, id, "moderation", now=self._clock(), guild_id=guild_id, actor_id=by, reason=what)
 
     async def set_flagged(self, guild_id: int, policy: FlaggedPolicy, *, by: int, id: str) -> None:
         """What happens to flagged pictures from now on."""
         async with self._database.write() as session:
             (await blocklist.change(session, guild_id)).flagged = policy.value
-            await self._note(session, id, "moderation", guild_id, by, None, None, f"flagged: {policy.value}")
+            what = f"flagged: {policy.value}"
+            await audits.add(session, id, "moderation", now=self._clock(), guild_id=guild_id, actor_id=by, reason=what)
 
     async def audit_page(self, guild_id: int, number: int, *, member_id: int | None = None) -> Page[Audit]:
         """What was decided, newest first; with `member_id` only by or about that member."""
         async with self._database.read() as session:
-            rows = await audits.page(
-                session, guild_id, member_id=member_id, offset=number * MODERATION_LINES, limit=MODERATION_LINES + 1
-            )
-        return Page(number, tuple(rows[:MODERATION_LINES]), more=len(rows) > MODERATION_LINES)
-
-    async def note(self, id: str, action: str, *, guild_id: int | None, by: int, reason: str) -> None:
-        """Write down what an admin did elsewhere, such as choosing a model."""
-        async with self._database.write() as session:
-            await audits.add(session, id, action, now=self._clock(), guild_id=guild_id, actor_id=by, reason=reason)
-
-    async def _note(
-        self,
-        session: AsyncSession,
-        id: str,
-        action: str,
-        guild_id: int,
-        actor_id: int | None,
-        member_id: int | None,
-        job_id: str | None,
-        reason: str,
-    ) -> None:
-        await audits.add(
-            session,
-            id,
-            action,
-            now=self._clock(),
-            guild_id=guild_id,
-            actor_id=actor_id,
-            member_id=member_id,
-            job_id=job_id,
-            reason=reason,
-        )
+            return cut(number, await audits.page(session, guild_id, member_id=member_id, **window(number)))
 
     async def _drop_inputs(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:

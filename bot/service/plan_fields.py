@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.service.errors import InvalidParameter
+from bot.service.errors import InvalidParameter, quoted
 from bot.service.limits import (
     MAX_BATCH_OF_PLAN,
     MAX_CREDITS_OF_PLAN,
@@ -60,7 +61,7 @@ def check_key(key: str) -> None:
     """Raises InvalidParameter: the key is part of transfers' ids."""
     if _KEY.fullmatch(key) is None or key == NO_PLAN:
         raise InvalidParameter(
-            f"`{key[:100]}` is no name for a plan. Use 1 to 32 small letters, digits, `-` and `_`, such as `basic`."
+            f"{quoted(key)} is no name for a plan. Use 1 to 32 small letters, digits, `-` and `_`, such as `basic`."
         )
 
 
@@ -105,6 +106,17 @@ def changed(plan: Plan, fields: PlanFields, *, models: Collection[str]) -> Plan:
     return plan
 
 
+def in_words(key: str, fields: PlanFields) -> str:
+    """What an admin has set, for the audit: `basic: credits 60, rolls_over yes`."""
+    given = [(field.name, getattr(fields, field.name)) for field in dataclasses.fields(fields)]
+    told = [f"{name} {_word(value)}" for name, value in given if value is not None]
+    return f"{key}: {', '.join(told)}" if told else key
+
+
+def _word(value: object) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
 def _check_credits(plan: Plan) -> None:
     if (plan.credits > 0) == (plan.period == Period.NONE):
         raise InvalidParameter(
@@ -120,5 +132,5 @@ def _names(text: str, option: str, known: Collection[str]) -> list[str]:
         return []
     if unknown := [name for name in names if name not in known] or ([] if names else [text]):
         choose = ", ".join(known) or "none yet"
-        raise InvalidParameter(f"`{option}`: there is no `{unknown[0][:100]}`. Choose from {choose}, or say `all`.")
+        raise InvalidParameter(f"`{option}`: there is no {quoted(unknown[0])}. Choose from {choose}, or say `all`.")
     return names

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from bot.prompt.parser import ImaginePrompt
 from bot.service import pictures, recipes, terms
 from bot.service.actions import JobAction
-from bot.service.errors import InvalidImage, InvalidParameter, JobNotFound, ModelUnavailable, NotYourJob
+from bot.service.errors import InvalidImage, InvalidParameter, JobNotFound, ModelUnavailable, NotYourJob, quoted
 from bot.service.limits import MAX_DECODING, SEEDS_PER_GRID
 from bot.service.orders import Order
 from bot.service.storage import Storage
@@ -109,7 +109,7 @@ class Planner:
             known = (
                 f"Choose from {', '.join(there.values())}." if there else "No LoRA has been added yet: ask an admin."
             )
-            raise InvalidParameter(f"There is no LoRA `{missing[0]}`. {known}"[:MAX_REFUSAL_CHARS])
+            raise InvalidParameter(f"There is no LoRA {quoted(missing[0])}. {known}"[:MAX_REFUSAL_CHARS])
         loras = tuple((there[name], strength) for name, strength in prompt.flags.loras)
         return dataclasses.replace(prompt, flags=dataclasses.replace(prompt.flags, loras=loras))
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -23,10 +23,10 @@ from bot.service.errors import NotCancellable, StudioError
 from bot.service.export import Dossier, Export, pack
 from bot.service.storage import Storage
 from bot.service.studio import Studio
-from db import erasure, jobs, ledger, preferences
+from db import bans, erasure, jobs, ledger, preferences
 from db.desk_tables import Removal
 from db.models import Image, Job, JobState, Member
-from db.moderation_tables import Audit, Ban, Report
+from db.moderation_tables import Audit, Ban, Report, Rule
 from db.plan_tables import Allowance, Offer, PlanMember
 from db.session import Database
 
@@ -39,13 +39,16 @@ TOKEN_LIFE = timedelta(minutes=15)
 MAX_EXPORT_BYTES = 24 * 1024 * 1024
 """A request to Discord may have 25 MiB whatever a file may have; and the archive is made in memory."""
 _CHUNK = 500
-_OTHERS = (
-    PlanMember.member_id,
-    Allowance.member_id,
-    Offer.member_id,
-    Ban.member_id,
-    Report.reporter_id,
-    Audit.member_id,
+# Rows that name the member in one of these columns. Whom else they name there is not the member's to know: who
+# reported them, say.
+_OTHERS: tuple[tuple[InstrumentedAttribute[Any], ...], ...] = (
+    (PlanMember.member_id,),
+    (Allowance.member_id,),
+    (Offer.member_id,),
+    (Ban.member_id, Ban.banned_by),
+    (Report.reporter_id, Report.decided_by),
+    (Audit.member_id, Audit.actor_id),
+    (Rule.created_by,),
 )
 
 
@@ -54,8 +57,8 @@ class NothingStored(StudioError):
 
     title = "Nothing stored"
 
-    def __init__(self) -> None:
-        super().__init__("You haven't used this bot yet: it knows nothing about you.")
+    def __init__(self, message: str = "The bot knows nothing about you.") -> None:
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,11 @@ class Privacy:
     async def request(self, member_id: int) -> None:
         """Note that the member wants to be forgotten; from now on they can't order. Raises NothingStored."""
         async with self._database.write() as session:
-            if not await erasure.request(session, member_id, now=self._clock()):
-                raise NothingStored
+            if await erasure.request(session, member_id, now=self._clock()):
+                return
+            if await bans.any_of(session, member_id):
+                raise NothingStored("All that the bot knows about you is that a server has banned you. That stays.")
+            raise NothingStored
 
     async def requested(self) -> Sequence[int]:
         """The members who wait to be forgotten."""
@@ -137,7 +143,8 @@ class Privacy:
 
 async def _dossier(session: AsyncSession, member_id: int) -> Dossier:
     member = await session.get(Member, member_id)
-    if member is None:
+    others = {columns[0].class_.__tablename__: await _rows(session, columns, member_id) for columns in _OTHERS}
+    if member is None and not any(others.values()):
         raise NothingStored
     balance = await ledger.balance(session, ledger.member_account(member_id))
     mine = select(Job).where(Job.member_id == member_id).order_by(Job.created_at.desc(), Job.id.desc())
@@ -145,22 +152,29 @@ async def _dossier(session: AsyncSession, member_id: int) -> Dossier:
     return Dossier(
         account={
             "discord_user_id": str(member_id),
-            "known_since": member.created_at,
+            "known_since": member.created_at if member is not None else None,
             "credits_available": balance.available,
             "credits_reserved": balance.pending,
         },
         preferences={"lane": await preferences.lane(session, member_id)},
-        others={column.table.name: await _rows(session, column, member_id) for column in _OTHERS},
+        others=others,
         transfers=await statement.as_csv(session, member_id),
         jobs=rows,
         images=await _images(session, [job.id for job in rows if job.state is JobState.SUCCEEDED]),
     )
 
 
-async def _rows(session: AsyncSession, column: InstrumentedAttribute[Any], member_id: int) -> list[dict[str, Any]]:
-    table = column.class_.__table__
-    found = await session.execute(select(table).where(column == member_id).order_by(*table.primary_key.columns))
-    return [dict(row) for row in found.mappings()]
+async def _rows(
+    session: AsyncSession, columns: Sequence[InstrumentedAttribute[Any]], member_id: int
+) -> list[dict[str, Any]]:
+    table = columns[0].class_.__table__
+    mine = or_(*(column == member_id for column in columns))
+    found = await session.execute(select(table).where(mine).order_by(*table.primary_key.columns))
+    naming = {column.key for column in columns}
+    return [
+        {name: None if name in naming and value != member_id else value for name, value in row.items()}
+        for row in found.mappings()
+    ]
 
 
 async def _images(session: AsyncSession, job_ids: Sequence[str]) -> dict[str, list[Image]]:

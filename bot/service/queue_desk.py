@@ -1,10 +1,12 @@
 """The admins' hand on the queue: what it does, what is in it, and cancelling many jobs at once.
 
-Knows rows; whoever changes something wakes the dispatcher afterwards, and tells it which running jobs to stop.
+Knows rows; whoever changes something wakes the dispatcher afterwards, and tells it which running jobs to stop. Every
+decision writes its audit in the same transaction: `by` is who decided, `id` the audit's, derived from the interaction.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections import Counter
@@ -14,12 +16,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import estimates, views
-from bot.service.errors import InvalidParameter, JobNotFound, NotCancellable
+from bot.service import estimates, settlement, views
+from bot.service.errors import InvalidParameter, JobNotFound
 from bot.service.limits import ETA_SAMPLE, MAX_WAITING
 from bot.service.orders import QueueView
+from bot.service.storage import Storage
 from bot.service.studio import Studio
-from db import catalogue, desk, jobs, stats
+from db import audits, catalogue, desk, jobs, stats
 from db.desk_tables import QueueMode
 from db.models import Job
 from db.session import Database
@@ -31,6 +34,11 @@ log = logging.getLogger(__name__)
 MEASURED = timedelta(hours=24)
 """Of what time the desk shows waits and device time: long enough to have a night in it."""
 
+_SETTING = {
+    QueueMode.OPEN: "queue resume",
+    QueueMode.PAUSED: "queue pause",
+    QueueMode.DRAINING: "queue drain",
+}
 _LINK = re.compile(r"https://(?:\w+\.)?discord(?:app)?\.com/channels/\d{1,20}/\d{1,20}/(\d{1,20})", re.ASCII)
 _JOB_ID = re.compile(r"[1-9]\d{0,19}-[1-9]\d{0,2}", re.ASCII)
 
@@ -56,10 +64,16 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The jobs that are cancelled already, and those that run and are to be stopped by the dispatcher."""
+    """The ids of jobs that are cancelled already, and of those that run and are to be stopped by the dispatcher.
+
+    False when there are none.
+    """
 
     waiting: tuple[str, ...]
     running: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self.running)
 
 
 def job_reference(text: str) -> int | str:
@@ -83,9 +97,10 @@ def job_reference(text: str) -> int | str:
 class QueueDesk:
     """One per process."""
 
-    def __init__(self, database: Database, studio: Studio, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, studio: Studio, storage: Storage, *, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._studio = studio
+        self._storage = storage
         self._clock = clock
 
     async def show(self) -> QueueState:
@@ -94,6 +109,7 @@ class QueueDesk:
         async with self._database.read() as session:
             queue = await views.queue(session)
             lately = {"since": now - MEASURED, "until": now}
+            waited = await stats.wait_counts(session, **lately, span=stats.Span.DAY)
             return QueueState(
                 mode=await desk.mode(session),
                 queue=queue,
@@ -101,15 +117,17 @@ class QueueDesk:
                 waiting=Counter(job.lane for job in queue.queued),
                 members=len({job.member_id for job in (*queue.running, *queue.queued)}),
                 longest_wait_s=max(((now - job.created_at).total_seconds() for job in queue.queued), default=None),
-                waits=await stats.overall_waits(session, **lately),
+                waits=stats.overall_waits(waited),
                 device_s=(await stats.totals(session, **lately)).device_ms / 1000,
                 empty_in_s=await _empty_in_s(session, queue),
             )
 
-    async def set_mode(self, mode: QueueMode, *, by: int) -> QueueMode:
+    async def set_mode(self, mode: QueueMode, *, by: int, id: str) -> QueueMode:
         """Pause, drain or open the queue, also for later starts; returns what it did before."""
         async with self._database.write() as session:
             before = await desk.set_mode(session, mode)
+            was = f"it was {before.value}"
+            await audits.add(session, id, _SETTING[mode], now=self._clock(), actor_id=by, reason=was)
         log.info("%d set the queue from %s to %s", by, before, mode)
         return before
 
@@ -117,35 +135,67 @@ class QueueDesk:
         """The job of a message id or job id. Raises JobNotFound."""
         found = self._studio.job_of_message(reference) if isinstance(reference, int) else self._studio.job(reference)
         if (job := await found) is None:
-            raise JobNotFound("There is no such job. `/admin queue show` links to those that run and wait.")
+            raise JobNotFound("No job has that message or id. Copy the link of a waiting message or of a result.")
         return job
 
-    async def cancellable(self, member_id: int | None) -> tuple[Sequence[Job], Sequence[Job]]:
+    async def cancellable(self, member_id: int | None) -> Cancelled:
         """Which jobs `cancel_all` would cancel: waiting and running ones."""
         async with self._database.read() as session:
-            queue = await views.queue(session)
-        if member_id is None:
-            return queue.queued, []
-        mine = [[job for job in some if job.member_id == member_id] for some in (queue.queued, queue.running)]
-        return mine[0], mine[1]
+            return _all_of(await views.queue(session), member_id)
 
-    async def cancel_all(self, member_id: int | None, *, by: int) -> Cancelled:
+    async def cancel_all(self, member_id: int | None, *, by: int, id: str) -> Cancelled:
         """Cancel all waiting and running jobs of a member; without a member everybody's waiting ones."""
-        waiting, running = await self.cancellable(member_id)
-        cancelled = await self.cancel(*(job.id for job in (*waiting, *running)), by=by)
-        # One that was claimed meanwhile waits no longer: "all waiting ones" leaves it alone.
-        return cancelled if member_id is not None else Cancelled(cancelled.waiting, ())
+        async with self._database.write() as session:
+            found = _all_of(await views.queue(session), member_id)
+            cancelled = await self._cancel(session, (*found.waiting, *found.running))
+            if cancelled:
+                what = f"{len(cancelled.waiting)} waiting, {len(cancelled.running)} running"
+                now = self._clock()
+                await audits.add(session, id, "queue cancel", now=now, actor_id=by, member_id=member_id, reason=what)
+        await self._drop_inputs(cancelled)
+        log.info(
+            "%d cancelled %d waiting and stops %d running jobs", by, *map(len, (cancelled.waiting, cancelled.running))
+        )
+        return cancelled
 
-    async def cancel(self, *job_ids: str, by: int) -> Cancelled:
-        """Cancel these jobs, each with its reservation released; those that ended meanwhile are left out."""
-        found: dict[str, list[str]] = {"queued": [], "running": []}
-        for job_id in job_ids:
-            try:
-                found[(await self._studio.cancel(job_id, member_id=None)).was].append(job_id)
-            except (NotCancellable, JobNotFound):
-                log.debug("job %s ended before it could be cancelled", job_id)
-        log.info("%d cancelled %d waiting and stops %d running jobs", by, len(found["queued"]), len(found["running"]))
-        return Cancelled(tuple(found["queued"]), tuple(found["running"]))
+    async def cancel(self, job: Job, *, by: int, id: str) -> Cancelled:
+        """Cancel this job; nothing when it ended meanwhile."""
+        async with self._database.write() as session:
+            cancelled = await self._cancel(session, (job.id,))
+            if cancelled:
+                await audits.add(
+                    session,
+                    id,
+                    "queue cancel",
+                    now=self._clock(),
+                    guild_id=job.guild_id,
+                    actor_id=by,
+                    member_id=job.member_id,
+                    job_id=job.id,
+                    reason="waiting" if cancelled.waiting else "running",
+                )
+        await self._drop_inputs(cancelled)
+        log.info("%d cancelled the job %s: %s", by, job.id, cancelled or "it had ended")
+        return cancelled
+
+    async def _cancel(self, session: AsyncSession, job_ids: Sequence[str]) -> Cancelled:
+        """Each with its reservation released, or marked to be stopped."""
+        was = {job_id: await settlement.cancel(session, job_id, now=self._clock()) for job_id in job_ids}
+        return Cancelled(
+            tuple(job_id for job_id, state in was.items() if state == "queued"),
+            tuple(job_id for job_id, state in was.items() if state == "running"),
+        )
+
+    async def _drop_inputs(self, cancelled: Cancelled) -> None:
+        for job_id in cancelled.waiting:
+            await asyncio.to_thread(self._storage.delete_inputs, job_id)
+
+
+def _all_of(queue: QueueView, member_id: int | None) -> Cancelled:
+    if member_id is None:
+        return Cancelled(tuple(job.id for job in queue.queued), ())
+    mine = [[job.id for job in some if job.member_id == member_id] for some in (queue.queued, queue.running)]
+    return Cancelled(tuple(mine[0]), tuple(mine[1]))
 
 
 async def _empty_in_s(session: AsyncSession, queue: QueueView) -> float | None:

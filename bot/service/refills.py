@@ -4,7 +4,10 @@
 - A member has one allowance at a time: the last refill. While its period lasts only a plan of higher rank gives more.
 - Spending takes from the allowance first. What is left of it goes back when its period is over, or when another refill
   takes its place, unless its plan says that it rolls over. What is reserved, granted or refunded stays.
-- When the clock was set back, nothing happens until it has caught up.
+- The clock may be wrong. A last refill that is of a later period than the present one was given while it was ahead (or
+  it is behind now; nobody can tell). If that period comes next, nothing happens until it does. Otherwise it counts as
+  credits of the member's own, and the present period is given, unless some plan gave it before: so a clock that was
+  years ahead for a minute starves nobody for years, and no period is ever given twice.
 
 The transfers' ids, `refill:<member>:<plan>:<period>` and `lapse:...`, are the last guard against giving twice.
 """
@@ -43,6 +46,7 @@ class Step:
 
 
 NOTHING = Step()
+LONGEST = dt.timedelta(days=31)  # of all periods
 
 
 def day_of(now: dt.datetime) -> Span:
@@ -65,14 +69,19 @@ def span_of(period: Period, now: dt.datetime) -> Span | None:
 
 def step(plan: Plan | None, held: Allowance | None, *, outranks: bool, now: dt.datetime) -> Step:
     """What is due to a member who has `plan` and last got `held`. `outranks`: the plan is above that of `held`."""
-    if held is not None and now < held.given_at:
-        return NOTHING
-    is_over = held is None or now >= held.period_end
     span = span_of(Period(plan.period), now) if plan is not None and plan.credits > 0 else None
+    if held is not None and _is_ahead(held, now):
+        return Step(gives=span) if span is not None and span.end < held.period_start else NOTHING
+    is_over = held is None or now >= held.period_end
     if held is not None and not is_over and (plan is None or plan.key == held.plan_key or not outranks):
         span = None
     lapses = held is not None and held.amount > 0 and not held.rolls_over and (is_over or span is not None)
     return Step(lapses, span)
+
+
+def _is_ahead(held: Allowance, now: dt.datetime) -> bool:
+    """Whether it is of a later period: the clock was ahead then, or is behind now."""
+    return now < held.period_start
 
 
 async def is_due(session: AsyncSession, member_id: int, plan: Plan | None, *, now: dt.datetime) -> bool:
@@ -83,6 +92,7 @@ async def is_due(session: AsyncSession, member_id: int, plan: Plan | None, *, no
 
 async def refill(session: AsyncSession, member_id: int, plan: Plan | None, *, now: dt.datetime) -> None:
     """Do what is due; nothing when nothing is. The member's account must be open."""
+    await _correct_departure(session, member_id, now)
     held = await allowances.get(session, member_id)
     due = await _step(session, member_id, plan, held, now)
     if held is not None and due.lapses:
@@ -98,7 +108,11 @@ async def _step(
     last = await plans.get(session, held.plan_key) if held is not None else None
     outranks = plan is not None and (last is None or plan.rank > last.rank)
     due = step(plan, held, outranks=outranks, now=now)
-    if plan is None or due.gives is None or not await _was_given(session, member_id, plan.key, due.gives):
+    if plan is None or due.gives is None:
+        return due
+    if held is not None and _is_ahead(held, now):
+        return NOTHING if await _any_was_given(session, member_id, now) else due
+    if not await _was_given(session, member_id, plan.key, due.gives):
         return due
     return Step(lapses=held is not None and step(None, held, outranks=False, now=now).lapses)
 
@@ -109,6 +123,23 @@ async def _was_given(session: AsyncSession, member_id: int, plan_key: str, span:
     if left_at is not None and left_at >= span.start:
         return True
     return await ledger.find(session, _id(member_id, plan_key, span)) is not None
+
+
+async def _any_was_given(session: AsyncSession, member_id: int, now: dt.datetime) -> bool:
+    """Whether some plan gave the day or the month that `now` is in. Without the last refill nothing else tells."""
+    left_at = await departures.left_at(session, member_id)
+    spans = [span for period in (Period.DAILY, Period.MONTHLY) if (span := span_of(period, now)) is not None]
+    if left_at is not None and left_at >= min(span.start for span in spans):
+        return True
+    given = await ledger.ids_of_credits(session, ledger.member_account(member_id), f"refill:{member_id}:")
+    return any(id.endswith(f":{span.name}") for id in given for span in spans)
+
+
+async def _correct_departure(session: AsyncSession, member_id: int, now: dt.datetime) -> None:
+    """Who left while the clock was far ahead has left by now, and gets the next period's credits."""
+    left_at = await departures.left_at(session, member_id)
+    if left_at is not None and left_at - now > LONGEST:
+        await departures.record(session, member_id, now=now)
 
 
 async def _give(session: AsyncSession, member_id: int, plan: Plan, span: Span, now: dt.datetime) -> None:

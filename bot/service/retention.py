@@ -14,17 +14,18 @@ from datetime import datetime, timedelta
 
 from bot.service.errors import InvalidParameter
 from bot.service.storage import Storage
-from db import desk, jobs, retention
+from db import audits, desk, jobs, retention
 from db.desk import Limits
 from db.session import Database
 
-__all__ = ["Keeping", "Limits", "Retention"]
+__all__ = ["NO_LIMITS", "Keeping", "Limits", "Retention", "in_words"]
 
 log = logging.getLogger(__name__)
 
 BATCH = 20  # jobs in one transaction: members' own transactions wait for it no longer than for another
 GIGABYTE = 1_000_000_000
 MAX_DAYS = 3650
+NO_LIMITS = Limits(None, None)
 MIN_GIGABYTES, MAX_GIGABYTES = 0.01, 1_000_000
 
 
@@ -52,8 +53,11 @@ class Retention:
         used = await asyncio.to_thread(self._storage.used_bytes)
         return Keeping(limits, used, len(await asyncio.to_thread(self._storage.job_ids)))
 
-    async def set_limits(self, *, days: int | None, gigabytes: float | None, by: int) -> Limits:
-        """Change one or both limits; None leaves one as it is, 0 turns it off. Raises InvalidParameter."""
+    async def set_limits(self, *, days: int | None, gigabytes: float | None, by: int, id: str) -> Limits:
+        """Change one or both limits; None leaves one as it is, 0 turns it off. Raises InvalidParameter.
+
+        The decision is audited under `id`.
+        """
         if days is not None and not 0 <= days <= MAX_DAYS:
             raise InvalidParameter(f"`days` must be a whole number from 0 (off) to {MAX_DAYS}, not {days}.")
         if gigabytes is not None and gigabytes != 0 and not MIN_GIGABYTES <= gigabytes <= MAX_GIGABYTES:
@@ -67,6 +71,7 @@ class Retention:
                 before.bytes if gigabytes is None else round(gigabytes * GIGABYTE) or None,
             )
             await desk.set_limits(session, limits)
+            await audits.add(session, id, "retention", now=self._clock(), actor_id=by, reason=in_words(limits))
         log.info("%d set the retention from %s to %s", by, before, limits)
         return limits
 
@@ -108,3 +113,10 @@ class Retention:
         for job_id in job_ids:
             await asyncio.to_thread(self._storage.delete, job_id)
         return len(job_ids)
+
+
+def in_words(limits: Limits) -> str:
+    """What pictures are kept: `30 days, at most 1.5 GB`, or `for ever`."""
+    kept = [f"{limits.days} {'day' if limits.days == 1 else 'days'}"] if limits.days is not None else []
+    kept += [f"at most {limits.bytes / GIGABYTE:g} GB"] if limits.bytes is not None else []
+    return ", ".join(kept) or "for ever"

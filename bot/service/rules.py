@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service import wordlist
 from bot.service.errors import InvalidParameter
-from bot.service.limits import MAX_RULES, MODERATION_LINES
-from bot.service.pages import Page
+from bot.service.limits import MAX_RULES
+from bot.service.pages import Page, cut, window
 from bot.service.wordlist import UnlistablePhrase, Wordlist
 from db import audits, blocklist
 from db.moderation_tables import Rule, RuleAction
@@ -63,7 +63,15 @@ class Rules:
                 raise InvalidParameter("This is on the block-list already. To change what it does, remove it first.")
             await _check_room(session, guild_id, 1)
             await blocklist.add(session, [rule])
-            await self._note(session, id, "blocklist add", guild_id, by, f"{phrase} ({action.value})")
+            await audits.add(
+                session,
+                id,
+                "blocklist add",
+                now=self._clock(),
+                guild_id=guild_id,
+                actor_id=by,
+                reason=f"{phrase} ({action.value})",
+            )
 
     async def add_file(
         self, guild_id: int, file: bytes, action: RuleAction, ban: timedelta | None, *, by: int, id: str
@@ -84,7 +92,9 @@ class Rules:
             if new:
                 await blocklist.add(session, new)
                 what = f"{len(new)} phrases ({action.value})"
-                await self._note(session, id, "blocklist import", guild_id, by, what)
+                await audits.add(
+                    session, id, "blocklist import", now=self._clock(), guild_id=guild_id, actor_id=by, reason=what
+                )
         return len(new), len(keys) - len(new)
 
     async def remove(self, guild_id: int, phrase: str, *, by: int, id: str) -> str:
@@ -96,14 +106,15 @@ class Rules:
                 raise InvalidParameter("This isn't on the block-list. `/admin blocklist list` shows what is.")
             listed = rule.phrase
             await blocklist.remove(session, rule)
-            await self._note(session, id, "blocklist remove", guild_id, by, listed)
+            await audits.add(
+                session, id, "blocklist remove", now=self._clock(), guild_id=guild_id, actor_id=by, reason=listed
+            )
         return listed
 
     async def page(self, guild_id: int, number: int) -> Page[Rule]:
         """Some of the rules, by what they are compared by."""
         async with self._database.read() as session:
-            rows = await blocklist.page(session, guild_id, offset=number * MODERATION_LINES, limit=MODERATION_LINES + 1)
-        return Page(number, tuple(rows[:MODERATION_LINES]), more=len(rows) > MODERATION_LINES)
+            return cut(number, await blocklist.page(session, guild_id, **window(number)))
 
     def _rule(self, guild_id: int, phrase: str, key: str, action: RuleAction, ban_s: int | None, by: int) -> Rule:
         return Rule(
@@ -115,9 +126,6 @@ class Rules:
             created_by=by,
             created_at=self._clock(),
         )
-
-    async def _note(self, session: AsyncSession, id: str, action: str, guild_id: int, by: int, reason: str) -> None:
-        await audits.add(session, id, action, now=self._clock(), guild_id=guild_id, actor_id=by, reason=reason)
 
 
 def _is_listable(rule: Rule) -> bool:

@@ -7,6 +7,7 @@ arrow won. Only the reservation names the payer: whatever resolves or refunds it
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -69,6 +70,16 @@ async def fail(session: AsyncSession, job_id: str, reason: str, *, now: datetime
     if won:
         await _charge(session, job, 0, now=now)
     return won
+
+
+async def cancel(session: AsyncSession, job_id: str, *, now: datetime) -> Literal["queued", "running"] | None:
+    """Cancel a waiting job at once, or note that a running one is to stop at its next step: which of the two it was.
+
+    None, and nothing changed, when it has ended, or there is no such job.
+    """
+    if await jobs.request_cancel(session, job_id, now=now):
+        return "running"
+    return "queued" if await cancel_queued(session, job_id, now=now) else None
 
 
 async def cancel_queued(session: AsyncSession, job_id: str, *, now: datetime) -> bool:

@@ -10,13 +10,13 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.service.pages import Page, cut, window
 from db import ledger
 from db.models import Transfer, TransferCode, TransferKind
 
-PAGE_LINES = 10
 CHUNK = 500
 MAX_CSV_LINES = 50_000
-"""About 6 MB; Discord takes ten."""
+"""About 6 MB; Discord takes ten. The newest: who needs more asks the operator."""
 
 _MEANINGS = {
     TransferCode.JOB: "job",
@@ -39,28 +39,25 @@ class StatementLine:
 
 
 @dataclass(frozen=True, slots=True)
-class StatementPage:
-    """`number` is from 0, newest first; `more` says whether older lines follow."""
+class StatementPage(Page[StatementLine]):
+    """Newest first. `available` are the credits that its owner has now."""
 
-    number: int
-    lines: tuple[StatementLine, ...]
-    more: bool
     available: int
 
 
 async def page(session: AsyncSession, member_id: int, number: int) -> StatementPage:
     """One page. A page beyond the end is empty."""
     account_id = ledger.member_account(member_id)
-    start = number * PAGE_LINES
-    transfers = await ledger.statement(session, account_id, limit=start + PAGE_LINES + 1)
-    shown = transfers[start : start + PAGE_LINES]
+    wanted = window(number)
+    newest = await ledger.statement(session, account_id, limit=wanted["offset"] + wanted["limit"])
+    shown = cut(number, newest[wanted["offset"] :])
+    lines = tuple(_line(transfer, account_id) for transfer in shown.lines)
     available = (await ledger.balance(session, account_id)).available
-    lines = tuple(_line(transfer, account_id) for transfer in shown)
-    return StatementPage(number, lines, more=len(transfers) > start + PAGE_LINES, available=available)
+    return StatementPage(number, lines, shown.more, available)
 
 
 async def as_csv(session: AsyncSession, member_id: int) -> bytes:
-    """Every line, newest first, as UTF-8 CSV with a header."""
+    """The newest MAX_CSV_LINES lines, the very newest first, as UTF-8 CSV with a header."""
     account_id = ledger.member_account(member_id)
     out = io.StringIO()
     writer = csv.writer(out)

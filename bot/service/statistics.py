@@ -58,8 +58,7 @@ class Statistics:
         within = {"since": since, "until": now + timedelta(microseconds=1)}
         async with self._database.read() as session:
             outcomes = await stats.outcomes(session, **within, span=span)
-            waits = await stats.waits(session, **within, span=span)
-            wait = await stats.overall_waits(session, **within)
+            waited = await stats.wait_counts(session, **within, span=span)
             credits = await stats.credits(session, **within)
             totals = await stats.totals(session, **within)
         starts = [since + number * span.length for number in range(timedelta(days=days) // span.length)]
@@ -71,8 +70,8 @@ class Statistics:
             span=span,
             starts=starts,
             jobs=jobs,
-            waits=waits,
-            wait=wait,
+            waits=stats.waits(waited),
+            wait=stats.overall_waits(waited),
             credits=_every_day(credits, since.date(), now.date()),
             totals=totals,
         )

@@ -113,19 +113,34 @@ class Studio:
     async def cancel(self, job_id: str, *, member_id: int | None, is_admin: bool = False) -> CancelOutcome:
         """Cancel a waiting job at once, or learn that it runs: then `Dispatcher.cancel` stops it at the next step.
 
-        `member_id` None is the bot itself. Raises JobNotFound, NotYourJob, NotCancellable.
+        `member_id` None is the bot itself; somebody else than the job's member must be an admin, which is audited.
+        Raises JobNotFound, NotYourJob, NotCancellable.
         """
+        now = self._clock()
         async with self._database.write() as session:
             job = await self._existing(session, job_id)
-            if member_id is not None and job.member_id != member_id and not is_admin:
+            is_others = member_id is not None and job.member_id != member_id
+            if is_others and not is_admin:
                 raise NotYourJob
-            if await jobs.request_cancel(session, job_id, now=self._clock()):
-                return CancelOutcome(job, "running")
-            if not await settlement.cancel_queued(session, job_id, now=self._clock()):
+            was = await settlement.cancel(session, job_id, now=now)
+            if was is None:
                 raise NotCancellable("This job has ended already, so there is nothing to cancel.")
+            if is_others:
+                about = {"guild_id": job.guild_id, "member_id": job.member_id}
+                await audits.add(
+                    session,
+                    f"cancel:{job_id}",
+                    "cancel",
+                    now=now,
+                    actor_id=member_id,
+                    job_id=job_id,
+                    reason=was,
+                    **about,
+                )
             job = await self._existing(session, job_id)
-        await asyncio.to_thread(self._storage.delete_inputs, job_id)
-        return CancelOutcome(job, "queued")
+        if was == "queued":
+            await asyncio.to_thread(self._storage.delete_inputs, job_id)
+        return CancelOutcome(job, was)
 
     # What the dispatcher reports
 
@@ -334,6 +349,17 @@ class Studio:
         """Everybody's active jobs."""
         async with self._database.read() as session:
             return await views.queue(session)
+
+    async def is_paused(self) -> bool:
+        """Whether nothing new is begun."""
+        async with self._database.read() as session:
+            return await gate.is_paused(session)
+
+    async def waiting(self) -> tuple[Ticket, ...]:
+        """What the waiting messages that are up should say now, next job first."""
+        async with self._database.read() as session:
+            posted = [job for job in await jobs.in_turn(session) if job.message_id is not None]
+            return await views.tickets(session, posted)
 
     async def job(self, job_id: str) -> Job | None:
         """The row as it is now."""

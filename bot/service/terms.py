@@ -7,7 +7,6 @@ interaction, else the default. How many credits it gives is the refills' matter.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -62,9 +61,4 @@ def of_plan(plan: Plan | None) -> Terms:
 
 async def of_order(session: AsyncSession, order: Order) -> Terms:
     """The terms that the order is accepted on."""
-    return of_plan(await plan_of(session, order.member_id, order.guild_id, order.role_ids))
-
-
-async def plan_of(session: AsyncSession, member_id: int, guild_id: int, role_ids: Iterable[int]) -> Plan | None:
-    """The member's plan, as seen in the guild."""
-    return await plans.of(session, member_id, guild_id, role_ids)
+    return of_plan(await plans.of(session, order.member_id, order.guild_id, order.role_ids))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import terms
-from bot.service.orders import AccountView, QueueView
+from bot.service import estimates, gate, payers, terms
+from bot.service.orders import AccountView, QueueView, Ticket
 from db import allowances, jobs, ledger, members, preferences
 from db.models import Job, JobState
 from db.plan_tables import Plan
@@ -46,6 +46,19 @@ async def queue(session: AsyncSession) -> QueueView:
     return QueueView(
         running=list(await jobs.in_state(session, JobState.RUNNING)),
         queued=_next_first(waiting),
+    )
+
+
+async def tickets(session: AsyncSession, waiting: Sequence[Job], warnings: tuple[str, ...] = ()) -> tuple[Ticket, ...]:
+    """What the waiting messages of these jobs say now. A paused queue foretells no end."""
+    paused = await gate.is_paused(session)
+    etas = [None for _ in waiting] if paused else await estimates.finish_in(session, waiting)
+    places = {job.id: place for place, job in enumerate(await jobs.in_turn(session), start=1)}
+    account_ids = {payers.account_of(job) for job in waiting}
+    left = {account_id: (await ledger.balance(session, account_id)).available for account_id in account_ids}
+    return tuple(
+        Ticket(job, places.get(job.id, 0), eta_s, left[payers.account_of(job)], warnings, paused)
+        for job, eta_s in zip(waiting, etas, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""Random-weight checkpoints, built in code, small enough to draw in milliseconds. Shared by the engine's tests."""
+"""Random-weight checkpoints, built in code, small enough to draw in milliseconds, for the engine's tests; a front."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
+from db.session import Database
 from generation.recipe import Recipe, Task
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -195,3 +196,12 @@ def load_model(data_dir: Path) -> Callable[[Path], Any]:
     from generation.pipelines.loader import load
 
     return lambda folder: load(str(folder), data_dir, torch.device("cpu"))
+
+
+@pytest.fixture
+async def front(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """See tests/integration/front.py."""
+    from tests.integration.front import sandboxed
+
+    async with sandboxed(database, tmp_path, monkeypatch) as opened:
+        yield opened

@@ -15,7 +15,7 @@ from bot.service.orders import Order
 from bot.service.rows import Payer
 from db import offers
 from db.session import Database
-from tests.integration.workshop import ADA, BEA, Workshop, open_workshop, png, recipe_of, seed_of
+from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop, png, recipe_of, seed_of
 
 GUILD = 1
 
@@ -23,7 +23,7 @@ GUILD = 1
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
     async with open_workshop(database, tmp_path) as opened:
-        await opened.studio.office.set_confirm_above(GUILD, 4)
+        await opened.studio.office.set_confirm_above(GUILD, 4, **decided())
         await opened.studio.account(ADA)
         yield opened
 
@@ -56,10 +56,10 @@ async def test_dear_order_is_asked_about_and_reserves_nothing(shop: Workshop) ->
 
 async def test_cheap_and_free_orders_are_not_asked_about(shop: Workshop) -> None:
     await shop.imagine("a fox")
-    await shop.studio.office.set_confirm_above(GUILD, 0)
+    await shop.studio.office.set_confirm_above(GUILD, 0, **decided())
     await shop.submit(shop.order("a fox --relax --repeat 3"))
     await shop.submit(shop.order("a fox --turbo", guild_id=2))
-    await shop.studio.office.set_confirm_above(GUILD, None)
+    await shop.studio.office.set_confirm_above(GUILD, None, **decided())
     await shop.imagine("a fox --turbo")
 
 
@@ -100,7 +100,7 @@ async def test_uploads_and_presses_are_kept_until_the_answer(shop: Workshop) -> 
     assert {path.rpartition("/")[2] for path in shop.files()} >= {"picture.png", "mask.png", "original.png"}
     await shop.studio.cancel(job.id, member_id=ADA)
 
-    await shop.studio.office.set_confirm_above(GUILD, 3)
+    await shop.studio.office.set_confirm_above(GUILD, 3, **decided())
     with pytest.raises(ConfirmationNeeded) as asked_first:
         await shop.studio.submit(shop.order("a fox"))
     parent = (await shop.submit(await answered(shop, asked_first.value.offer_id)))[0]
@@ -163,7 +163,7 @@ async def test_order_that_cannot_be_paid_is_refused_rather_than_asked_about(shop
 
 async def test_pool_is_named_and_charged(shop: Workshop) -> None:
     await shop.studio.office.grant_pool(GUILD, 9, by=ADA, id="pool:1")
-    await shop.studio.office.set_payer(GUILD, Payer.POOL)
+    await shop.studio.office.set_payer(GUILD, Payer.POOL, **decided())
     needed = await asked(shop, shop.order("a fox --turbo"))
     assert (needed.price, needed.available, needed.from_pool) == (8, 9, True)
     await shop.submit(await answered(shop, needed.offer_id))
@@ -173,4 +173,4 @@ async def test_pool_is_named_and_charged(shop: Workshop) -> None:
 
 async def test_limit_that_is_no_amount_is_refused(shop: Workshop) -> None:
     with pytest.raises(InvalidParameter, match="`above`"):
-        await shop.studio.office.set_confirm_above(GUILD, -1)
+        await shop.studio.office.set_confirm_above(GUILD, -1, **decided())

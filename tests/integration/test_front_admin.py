@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from db import ledger
+from bot.service.limits import MAX_PLANS
+from bot.service.plan_fields import PlanFields, fresh
+from db import ledger, plans
 from db.session import Database
 from sandbox.server import Sandbox
 from sandbox.world import ADMIN_ROLE_ID, ART_ID, GENERAL_ID, GUILD_ID
 from tests.acceptance.actors import BEA, Message
 from tests.fakes import flat_png
-from tests.integration.test_front import Front, opened
-
-
-@pytest.fixture
-async def front(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Front]:
-    monkeypatch.setattr(Route, "BASE", Route.BASE)
-    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
-    async with Sandbox() as server, opened(server, database, tmp_path) as opened_front:
-        yield opened_front
-        async with opened_front.http.get(f"{server.url}/human/violations") as response:
-            assert (await response.json())["violations"] == []
-    async with database.read() as session:
-        (await ledger.check_books(session)).raise_for_problems()
-
-
-def said(answer: dict[str, Any]) -> str:
-    """The text of a private answer, embeds included."""
-    assert answer["state"] == "answered", answer
-    (message,) = answer["messages"]
-    assert message["ephemeral_to"] is not None
-    parts = [message["content"]]
-    for embed in message["embeds"]:
-        parts += [embed.get("title", ""), embed.get("description", "")]
-        parts += [f"{field['name']}: {field['value']}" for field in embed.get("fields", [])]
-    return "\n".join(parts)
+from tests.integration.front import Front, opened, said
 
 
 async def admin(front: Front, command: str, **options: Any) -> str:
@@ -78,11 +55,26 @@ async def test_wrong_plans_are_refused_by_name(front: Front) -> None:
         ("plan assign", {"plan": "basic", "member": BEA, "role": ADMIN_ROLE_ID}, "one of the two"),
         ("limit clear", {}, "no limit to clear"),
         ("job", {"message": "the last one"}, "the link or the id"),
-        ("job", {"message": "123456789012345678"}, "No job of this server"),
     ):
         title, text = await front.ada.refused(await front.ada.command(f"admin {command}", **options))
         assert title == "Invalid parameter"
         assert names in text, command
+    title, text = await front.ada.refused(await front.ada.command("admin job", message="123456789012345678"))
+    assert (title, "No job has that message" in text) == ("Job not found", True)
+
+
+async def test_many_plans_of_many_roles_and_models_still_fit_one_answer(front: Front) -> None:
+    """An embed takes 6,000 characters in all."""
+    office, wide = front.client.studio.office, ", ".join(f"a-model-with-a-long-name-{n:02}" for n in range(40))
+    async with front.client.studio._database.write() as session:
+        for n in range(MAX_PLANS):
+            plan = fresh(f"plan-{n:02}", PlanFields(), models=(), now=front.clock.now())
+            plan.models = json.dumps(wide.split(", "))
+            await plans.save(session, plan)
+    assert len(await office.plans()) == MAX_PLANS
+    listed = await admin(front, "plan list")
+    assert all(f"plan-{n:02}: no credits" in listed for n in range(MAX_PLANS))
+    assert "a-model-with-a-long-name-02, …" in listed
 
 
 async def test_role_and_assignment_decide_what_info_and_imagine_say(front: Front) -> None:

@@ -6,41 +6,18 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
 from PIL import Image
 from sqlalchemy import text
 
-from db import ledger
 from db.session import Database
-from sandbox.server import Sandbox
 from tests.acceptance.actors import ADA, BEA, Person
-from tests.integration.test_front import Front, opened
+from tests.integration.front import Front, said
 
 REFUSED = "Admins only"
-
-
-@pytest.fixture
-async def front(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Front]:
-    monkeypatch.setattr(Route, "BASE", Route.BASE)
-    monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
-    async with Sandbox() as server, opened(server, database, tmp_path) as opened_front:
-        yield opened_front
-        assert server.violations == []
-    async with database.read() as session:
-        (await ledger.check_books(session)).raise_for_problems()
-
-
-def said(answer: dict[str, Any]) -> str:
-    """The text of a private answer."""
-    (message,) = answer["messages"]
-    assert message["ephemeral_to"] is not None
-    return message["content"]  # type: ignore[no-any-return]
 
 
 def fields(answer: dict[str, Any]) -> dict[str, str]:
@@ -104,11 +81,33 @@ async def test_pause_is_seen_in_the_waiting_message_and_ends_with_resume(front: 
     assert "paused" in said(await front.ada.command("admin queue pause"))
     assert "It was before" in said(await front.ada.command("admin queue pause"))
     waiting = (await front.bea.command("imagine", prompt="a paused panda"))["messages"][0]
-    assert "place 1 · paused · 4 credits" in waiting["content"]
+    assert waiting["content"].endswith("-# paused by an admin · 4 credits · 96 left")
     assert "**Paused**" in await described(front.ada)
     assert front.backend.submitted == []
     assert "0 running, 1 waiting" in said(await front.ada.command("admin queue resume"))
     await front.bea.result("(fast)", text="paused panda")
+
+
+async def test_pause_shows_on_messages_that_wait_already_and_goes_with_resume(front: Front) -> None:
+    front.backend.hold()
+    for number in range(4):
+        await front.bea.command("imagine", prompt=f"a rat {number}")
+    async with asyncio.timeout(10):
+        while len((await front.client.desk.queue.show()).queue.running) < 3:
+            pass  # every look at the database lets the background go on
+    await front.ada.command("admin queue pause")
+    await front.bea.until(lambda ms: said_of(ms, "rat 3", "-# paused by an admin · 4 credits"), 10)
+    await front.ada.command("admin queue resume")
+    await front.bea.until(lambda ms: said_of(ms, "rat 3", "-# place 1"), 10)
+    assert said_of(await front.bea.messages(), "rat 3", "Cancel Job"), "its button is still there"
+    front.backend.release()
+    await front.bea.result("(fast)", text="rat 3")
+
+
+def said_of(messages: list[dict[str, Any]], prompt: str, words: str) -> bool:
+    """Whether the one message of that job says, or has a button that says, those words."""
+    (message,) = [one for one in messages if f"a {prompt}*" in one["content"]] or [{}]
+    return words in json.dumps(message, ensure_ascii=False)
 
 
 async def test_drain_refuses_orders_in_words_and_buttons(front: Front) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from bot.service.actions import JobAction
 from bot.service.errors import InsufficientCredits, InvalidImage, InvalidParameter, QueueFull
-from bot.service.limits import MAX_RULES, MODERATION_LINES
+from bot.service.limits import MAX_RULES
 from bot.service.moderation import FlaggedPolicy, RuleAction
 from bot.service.moderation_errors import Banned, BannedPrompt, CannotBan
+from bot.service.pages import LINES
 from db.models import JobState
 from db.session import Database
 from tests.fakes import flat_png
@@ -199,7 +200,7 @@ async def test_file_is_imported_whole_or_not_at_all(shop: Workshop) -> None:
 
 async def test_pages_of_rules_follow_one_another(shop: Workshop) -> None:
     rules = shop.studio.moderation.rules
-    lines = "\n".join(f"word{number:02}" for number in range(2 * MODERATION_LINES + 1))
+    lines = "\n".join(f"word{number:02}" for number in range(2 * LINES + 1))
     await rules.add_file(GUILD, lines.encode(), RuleAction.BLOCK, None, by=CARL, id="i")
     pages = [await rules.page(GUILD, number) for number in range(4)]
     assert [page.more for page in pages] == [True, True, False, False]
@@ -387,20 +388,20 @@ async def test_flagged_inpainting_is_pasted_into_its_original(shop: Workshop) ->
 
 
 async def test_audit_is_newest_first_by_member_and_paged(shop: Workshop) -> None:
-    for number in range(MODERATION_LINES + 1):
+    for number in range(LINES + 1):
         shop.clock.advance(1)
         await ban(shop, member=2000 + number, id=f"ban:{number}")
     shop.clock.advance(1)
     await shop.studio.grant(ADA, 25, by=CARL, id="grant:1")
     await shop.studio.grant(ADA, 25, by=CARL, id="grant:1")
     shop.clock.advance(1)
-    await shop.studio.moderation.note("model:1", "model", guild_id=None, by=CARL, reason="sdxl")
+    await shop.catalogue.set_default("tiny", by=CARL, id="model:1")
     moderation = shop.studio.moderation
     pages = [await moderation.audit_page(GUILD, number) for number in range(2)]
     assert [page.more for page in pages] == [True, False]
     lines = [line for page in pages for line in page.lines]
     assert [line.action for line in lines[:3]] == ["model", "grant", "ban"]
-    assert [line.member_id for line in lines[2:]] == [2000 + n for n in reversed(range(MODERATION_LINES + 1))]
+    assert [line.member_id for line in lines[2:]] == [2000 + n for n in reversed(range(LINES + 1))]
     assert await audit(shop, ADA) == [("grant", CARL, ADA, "25 credits")]
     elsewhere = await moderation.audit_page(OTHER_GUILD, 0)
     assert [line.action for line in elsewhere.lines] == ["model", "grant"]

@@ -14,7 +14,7 @@ from bot.service.limits import RESERVATION_TTL
 from bot.service.rows import JobState, Payer
 from db import ledger
 from db.session import Database
-from tests.integration.workshop import ADA, BEA, Workshop, open_workshop
+from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
 
 GUILD, OTHER_GUILD = 1, 2
 
@@ -23,7 +23,7 @@ GUILD, OTHER_GUILD = 1, 2
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
     async with open_workshop(database, tmp_path) as opened:
         await opened.studio.office.grant_pool(GUILD, 20, by=ADA, id="pool:1")
-        await opened.studio.office.set_payer(GUILD, Payer.POOL)
+        await opened.studio.office.set_payer(GUILD, Payer.POOL, **decided())
         await opened.studio.account(ADA)
         yield opened
 
@@ -82,9 +82,9 @@ async def test_expired_reservation_goes_back_to_the_pool(shop: Workshop) -> None
 
 async def test_jobs_under_way_stay_with_their_payer_when_the_guild_decides_otherwise(shop: Workshop) -> None:
     of_pool = await shop.claimed()
-    await shop.studio.office.set_payer(GUILD, Payer.MEMBERS)
+    await shop.studio.office.set_payer(GUILD, Payer.MEMBERS, **decided())
     of_member = await shop.claimed()
-    await shop.studio.office.set_payer(GUILD, Payer.POOL)
+    await shop.studio.office.set_payer(GUILD, Payer.POOL, **decided())
     await shop.restart()
     for job in (of_pool, of_member):
         (row,) = await shop.until_told(job.id)
@@ -115,7 +115,7 @@ async def test_pool_is_never_overdrawn_and_the_refusal_names_it(shop: Workshop) 
 
 
 async def test_guild_that_never_filled_its_pool_is_refused_and_not_broken(shop: Workshop) -> None:
-    await shop.studio.office.set_payer(OTHER_GUILD, Payer.POOL)
+    await shop.studio.office.set_payer(OTHER_GUILD, Payer.POOL, **decided())
     with pytest.raises(InsufficientCredits, match="the server's pool has 0"):
         await shop.studio.submit(shop.order("a fox", guild_id=OTHER_GUILD))
     await shop.studio.submit(shop.order("a fox --relax", guild_id=OTHER_GUILD))

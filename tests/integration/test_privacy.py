@@ -16,15 +16,18 @@ import pytest
 from sqlalchemy import func, select
 
 from bot.service.actions import JobAction
-from bot.service.errors import BeingForgotten
+from bot.service.errors import BeingForgotten, ConfirmationNeeded
 from bot.service.housekeeper import RETRY_S, TICK_S, Housekeeper
+from bot.service.moderation import RuleAction
+from bot.service.moderation_errors import Banned, BannedPrompt
 from bot.service.privacy import NothingStored, Privacy, Removal
+from bot.service.reports import ReportState
 from bot.service.retention import Retention
 from db import ledger
 from db.models import Base, Job, JobState, Member
 from db.session import Database
 from generation.recipe import Lane
-from tests.integration.workshop import ADA, BEA, Workshop, open_workshop, png
+from tests.integration.workshop import ADA, ADMIN, BEA, Workshop, decided, open_workshop, png
 
 LIMIT = 10 * 1024 * 1024
 
@@ -113,7 +116,7 @@ async def test_export_is_never_larger_than_it_may_be_and_says_what_is_missing(sh
     whole = await privacy.export(ADA, limit_bytes=LIMIT)
     assert len([name for name in opened(whole.archive) if name.startswith("pictures/")]) == 12
     previous = len(opened(whole.archive))
-    for limit in range(len(whole.archive) + 1000, 2500, -500):
+    for limit in range(len(whole.archive) + 1000, 2200, -500):
         made = await privacy.export(ADA, limit_bytes=limit)
         assert len(made.archive) <= limit
         files = opened(made.archive)
@@ -145,6 +148,61 @@ async def test_stranger_gets_no_export_and_nothing_to_delete(shop: Workshop, pri
         await privacy.request(ADA)
     assert await privacy.requested() == []
     assert await shop.counted() == (0, 0, 0)
+
+
+async def test_who_was_only_refused_or_asked_for_a_price_gets_a_copy(shop: Workshop, privacy: Privacy) -> None:
+    """No member row, but rows all the same."""
+    me, moderation, office = 987_654_321, shop.studio.moderation, shop.studio.office
+    await moderation.rules.add(1, "wolf", RuleAction.BLOCK, None, by=BEA, id="rule:1")
+    with pytest.raises(BannedPrompt):
+        await shop.imagine("a wolf", me)
+    await office.set_confirm_above(1, 0, **decided(BEA))
+    with pytest.raises(ConfirmationNeeded):
+        await shop.imagine("a dear deer", me)
+    files = opened((await privacy.export(me, limit_bytes=LIMIT)).archive)
+    assert json.loads(files["account.json"])["known_since"] is None
+    others = json.loads(files["others.json"])
+    assert [(row["action"], row["reason"]) for row in others["audits"]] == [("block", "block-list: wolf")]
+    assert [row["prompt"] for row in others["offers"]] == ["a dear deer"]
+    await privacy.request(me)
+    assert (await privacy.step(me)).done
+    left = await everything(shop)
+    assert str(me) not in left
+    assert "dear deer" not in left
+    with pytest.raises(NothingStored, match="knows nothing"):
+        await privacy.request(me)
+    of_admin = json.loads(opened((await privacy.export(BEA, limit_bytes=LIMIT)).archive)["others.json"])
+    assert [row["phrase"] for row in of_admin["rules"]] == ["wolf"]
+    assert sorted(row["action"] for row in of_admin["audits"]) == ["blocklist add", "confirm"]
+
+
+async def test_ban_stays_and_is_said_to_stay(shop: Workshop, privacy: Privacy) -> None:
+    await shop.studio.moderation.ban(1, ADA, None, reason="spam", by=BEA, id="ban:1")
+    await privacy.request(ADA)
+    assert (await privacy.step(ADA)).done
+    with pytest.raises(NothingStored, match="a server has banned you"):
+        await privacy.request(ADA)
+    others = json.loads(opened((await privacy.export(ADA, limit_bytes=LIMIT)).archive)["others.json"])
+    assert ([row["reason"] for row in others["bans"]], others["audits"]) == (["spam"], [])
+    with pytest.raises(Banned):
+        await shop.imagine()
+
+
+async def test_copy_tells_nobody_else(shop: Workshop, privacy: Privacy) -> None:
+    """Least of all who reported the member, and which moderator decided."""
+    job = await shop.finished()
+    await shop.studio.moderation.set_channel(1, 66, by=ADMIN, id="moderation:1")
+    filed = await shop.studio.reports.file(job, BEA, job.result_message_id or 0)
+    await shop.studio.reports.decide(filed.report.id, 1, ReportState.BANNED, by=ADMIN)
+    of_member, of_reporter = [
+        json.loads(opened((await privacy.export(member, limit_bytes=LIMIT)).archive)["others.json"])
+        for member in (ADA, BEA)
+    ]
+    assert [row["action"] for row in of_member["audits"]] == ["report", "ban", "report banned"]
+    assert {row["actor_id"] for row in of_member["audits"]} == {None}
+    assert [row["banned_by"] for row in of_member["bans"]] == [None]
+    assert [(row["reporter_id"], row["decided_by"]) for row in of_reporter["reports"]] == [(BEA, None)]
+    assert [(row["actor_id"], row["member_id"]) for row in of_reporter["audits"]] == [(BEA, None)]
 
 
 # Its end

@@ -12,9 +12,7 @@ from bot.service.errors import InvalidParameter, JobNotFound, QueueClosed
 from bot.service.queue_desk import Cancelled, QueueDesk, QueueMode, job_reference
 from db.models import JobState
 from db.session import Database
-from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop
-
-ADMIN = 9
+from tests.integration.workshop import ADA, BEA, CARL, Workshop, decided, open_workshop
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
 
 @pytest.fixture
 def desk(shop: Workshop) -> QueueDesk:
-    return QueueDesk(shop.database, shop.studio, clock=shop.clock.now)
+    return QueueDesk(shop.database, shop.studio, shop.storage, clock=shop.clock.now)
 
 
 async def test_paused_queue_takes_orders_and_begins_nothing_until_it_is_resumed(
@@ -35,7 +33,7 @@ async def test_paused_queue_takes_orders_and_begins_nothing_until_it_is_resumed(
     shop.backend.hold()
     running = await shop.imagine()
     await shop.until(lambda: is_running(shop, running.id))
-    assert await desk.set_mode(QueueMode.PAUSED, by=ADMIN) is QueueMode.OPEN
+    assert await desk.set_mode(QueueMode.PAUSED, **decided()) is QueueMode.OPEN
     waiting = await shop.imagine("a paused panda", BEA)
     shop.backend.release()
     (done,) = await shop.until_told(running.id)
@@ -45,7 +43,7 @@ async def test_paused_queue_takes_orders_and_begins_nothing_until_it_is_resumed(
     assert await shop.studio.claim(JobAction.UPSCALE) is None
     assert [submitted.request_id for submitted in shop.backend.submitted] == [running.id]
 
-    await desk.set_mode(QueueMode.OPEN, by=ADMIN)
+    await desk.set_mode(QueueMode.OPEN, **decided())
     shop.dispatcher.wake()
     rows = await shop.until_told(waiting.id, upscale.id)
     assert {row.state for row in rows} == {JobState.SUCCEEDED}
@@ -60,17 +58,87 @@ async def test_ticket_of_a_paused_queue_says_so_and_foretells_no_end(shop: Works
     (before,) = await shop.studio.submit(shop.order())
     assert before.paused is False
     assert before.eta_s is not None
-    await desk.set_mode(QueueMode.PAUSED, by=ADMIN)
+    await desk.set_mode(QueueMode.PAUSED, **decided())
     (ticket,) = await shop.studio.submit(shop.order())
     assert (ticket.paused, ticket.eta_s, ticket.place) == (True, None, 2)
 
 
+async def test_waiting_messages_say_that_the_queue_is_paused_and_then_where_they_are_again(
+    shop: Workshop, desk: QueueDesk
+) -> None:
+    shop.start()
+    shop.backend.hold()
+    running = [await shop.imagine(member=member) for member in (ADA, ADA, ADA)]
+    await shop.until(lambda: is_running(shop, running[-1].id))
+    waiting = [await shop.imagine() for _ in range(3)]
+    await shop.until(lambda: looked_at(shop))
+    assert shop.channel.lines == [], "they say already what is so"
+
+    await desk.set_mode(QueueMode.PAUSED, **decided())
+    shop.dispatcher.wake()
+    await shop.until(lambda: shown(shop, 3))
+    assert [(line.job.id, line.paused, line.eta_s) for line in shop.channel.lines] == [
+        (job.id, True, None) for job in waiting
+    ]
+    late = await shop.imagine(member=BEA)  # its message says so from the beginning
+    await shop.until(lambda: looked_at(shop))
+    assert len(shop.channel.lines) == 3
+
+    await desk.set_mode(QueueMode.OPEN, **decided())
+    shop.dispatcher.wake()
+    shop.backend.release()
+    await shop.until_told(*[job.id for job in (*running, *waiting, late)])
+    assert not any(line.paused for line in shop.channel.lines[3:])
+
+
+async def test_resumed_jobs_that_still_wait_say_where(shop: Workshop, desk: QueueDesk) -> None:
+    shop.start()
+    shop.backend.hold()
+    running = [await shop.imagine() for _ in range(3)]
+    await shop.until(lambda: is_running(shop, running[-1].id))
+    await desk.set_mode(QueueMode.PAUSED, **decided())
+    waiting = [await shop.imagine() for _ in range(2)]
+    await desk.set_mode(QueueMode.OPEN, **decided())
+    shop.dispatcher.wake()
+    await shop.until(lambda: shown(shop, 2))
+    assert [(line.job.id, line.paused, line.place) for line in shop.channel.lines] == [
+        (waiting[0].id, False, 1),
+        (waiting[1].id, False, 2),
+    ]
+
+
+async def test_waiting_messages_are_looked_at_once_after_a_start(shop: Workshop, desk: QueueDesk) -> None:
+    """The process before may have been killed between pausing and showing it."""
+    job = await shop.imagine()
+    await desk.set_mode(QueueMode.PAUSED, **decided())
+    await shop.restart()
+    await shop.until(lambda: shown(shop, 1))
+    await shop.until(lambda: looked_at(shop))
+    assert [(line.job.id, line.paused) for line in shop.channel.lines] == [(job.id, True)]
+
+
+async def looked_at(shop: Workshop) -> bool:
+    """Wake the dispatcher and let it go round."""
+    shop.dispatcher.wake()
+    for _ in range(3):
+        async with shop.dispatcher._cycling:
+            await shop.studio.queue()
+    return True
+
+
+async def shown(shop: Workshop, count: int) -> bool:
+    await shop.studio.queue()
+    return len(shop.channel.lines) >= count
+
+
 async def test_pause_survives_a_restart(shop: Workshop, desk: QueueDesk) -> None:
-    await desk.set_mode(QueueMode.PAUSED, by=ADMIN)
+    await desk.set_mode(QueueMode.PAUSED, **decided())
     job = await shop.imagine()
     await shop.restart()
     assert await shop.studio.claim() is None
-    await QueueDesk(shop.database, shop.studio, clock=shop.clock.now).set_mode(QueueMode.OPEN, by=ADMIN)
+    await QueueDesk(shop.database, shop.studio, shop.storage, clock=shop.clock.now).set_mode(
+        QueueMode.OPEN, **decided()
+    )
     shop.dispatcher.wake()
     (row,) = await shop.until_told(job.id)
     assert row.state is JobState.SUCCEEDED
@@ -80,7 +148,7 @@ async def test_drained_queue_refuses_orders_and_finishes_what_waits(shop: Worksh
     parent = await shop.finished()
     order = shop.order()
     waiting = (await shop.submit(order))[0]
-    await desk.set_mode(QueueMode.DRAINING, by=ADMIN)
+    await desk.set_mode(QueueMode.DRAINING, **decided())
     before = await shop.counted()
     for refused in (
         shop.order(member=CARL),
@@ -97,7 +165,9 @@ async def test_drained_queue_refuses_orders_and_finishes_what_waits(shop: Worksh
     assert row.state is JobState.SUCCEEDED
     with pytest.raises(QueueClosed):
         await shop.studio.submit(shop.order())
-    await QueueDesk(shop.database, shop.studio, clock=shop.clock.now).set_mode(QueueMode.OPEN, by=ADMIN)
+    await QueueDesk(shop.database, shop.studio, shop.storage, clock=shop.clock.now).set_mode(
+        QueueMode.OPEN, **decided()
+    )
     await shop.until_told((await shop.imagine()).id)
 
 
@@ -131,10 +201,10 @@ async def test_cancelling_all_that_waits_leaves_what_runs(shop: Workshop, desk: 
     shop.backend.hold()
     running = await shop.imagine()
     await shop.until(lambda: is_running(shop, running.id))
-    await desk.set_mode(QueueMode.PAUSED, by=ADMIN)
+    await desk.set_mode(QueueMode.PAUSED, **decided())
     waiting = [(await shop.imagine(member=member)).id for member in (ADA, BEA, BEA, CARL)]
-    assert [len(jobs) for jobs in await desk.cancellable(None)] == [4, 0]
-    cancelled = await desk.cancel_all(None, by=ADMIN)
+    assert await desk.cancellable(None) == Cancelled(tuple(waiting), ())
+    cancelled = await desk.cancel_all(None, **decided())
     assert cancelled == Cancelled(tuple(waiting), ())
     shop.dispatcher.wake()
     rows = await shop.until_told(*waiting)
@@ -152,10 +222,10 @@ async def test_cancelling_a_member_stops_running_jobs_too_and_nobody_elses(shop:
     running = await shop.imagine()
     shop.backend.release(steps=3)
     await shop.until_steps(running.id, 3)
-    await desk.set_mode(QueueMode.PAUSED, by=ADMIN)
+    await desk.set_mode(QueueMode.PAUSED, **decided())
     waiting, other = await shop.imagine(), await shop.imagine(member=BEA)
-    assert [[job.id for job in jobs] for jobs in await desk.cancellable(ADA)] == [[waiting.id], [running.id]]
-    cancelled = await desk.cancel_all(ADA, by=ADMIN)
+    assert await desk.cancellable(ADA) == Cancelled((waiting.id,), (running.id,))
+    cancelled = await desk.cancel_all(ADA, **decided())
     assert cancelled == Cancelled((waiting.id,), (running.id,))
     for job_id in (*cancelled.waiting, *cancelled.running):
         shop.dispatcher.cancel(job_id)
@@ -163,7 +233,7 @@ async def test_cancelling_a_member_stops_running_jobs_too_and_nobody_elses(shop:
     assert [(row.state, row.charged) for row in rows] == [(JobState.CANCELLED, 1), (JobState.CANCELLED, 0)]
     assert (await shop.available(), await shop.pending()) == (99, 0)
     assert (await shop.row(other.id)).state is JobState.QUEUED
-    assert await desk.cancel_all(ADA, by=ADMIN) == Cancelled((), ()), "once more changes nothing"
+    assert await desk.cancel_all(ADA, **decided()) == Cancelled((), ()), "once more changes nothing"
 
 
 async def test_job_is_found_by_id_and_by_its_messages(shop: Workshop, desk: QueueDesk) -> None:

@@ -17,9 +17,8 @@ from bot.service.retention import GIGABYTE, Limits, Retention
 from db import retention
 from db.models import Job, JobState
 from db.session import Database
-from tests.integration.workshop import Workshop, open_workshop, png
+from tests.integration.workshop import Workshop, decided, open_workshop, png
 
-ADMIN = 9
 DAY_S = 86400
 
 
@@ -73,7 +72,7 @@ async def test_without_limits_everything_stays(shop: Workshop, keeper: Retention
 
 async def test_pictures_go_when_they_are_too_old(shop: Workshop, keeper: Retention) -> None:
     jobs = await finished(shop, 5)  # 5, 4, 3, 2 and 1 days old
-    await keeper.set_limits(days=3, gigabytes=None, by=ADMIN)
+    await keeper.set_limits(days=3, gigabytes=None, **decided())
     assert await keeper.enforce() == 2
     assert await removed(shop, jobs) == [True, True, False, False, False]
     assert await keeper.enforce() == 0
@@ -87,7 +86,7 @@ async def test_more_than_one_batch_goes_at_once(
     monkeypatch.setattr("bot.service.retention.BATCH", 2)
     jobs = await finished(shop, 5, 1)
     shop.clock.advance(2 * DAY_S)
-    await keeper.set_limits(days=1, gigabytes=None, by=ADMIN)
+    await keeper.set_limits(days=1, gigabytes=None, **decided())
     assert await keeper.enforce() == 5
     assert all(await removed(shop, jobs))
 
@@ -127,7 +126,7 @@ async def test_pictures_that_are_needed_stay(shop: Workshop, keeper: Retention, 
     upscale = (await shop.submit(shop.press(JobAction.UPSCALE, needed, 2)))[0]
     active = (await shop.submit(shop.order("a fox", action=JobAction.VARY, image=png())))[0]
     if limit == "days":
-        await keeper.set_limits(days=1, gigabytes=None, by=ADMIN)
+        await keeper.set_limits(days=1, gigabytes=None, **decided())
     else:
         await keep_bytes(shop, 1)
     assert await keeper.enforce() == 1
@@ -147,7 +146,7 @@ async def test_pictures_that_are_needed_stay(shop: Workshop, keeper: Retention, 
 
 async def test_buttons_under_removed_pictures_say_that_they_are_gone(shop: Workshop, keeper: Retention) -> None:
     (job,) = await finished(shop, 1, 2 * DAY_S)
-    await keeper.set_limits(days=1, gigabytes=None, by=ADMIN)
+    await keeper.set_limits(days=1, gigabytes=None, **decided())
     await keeper.enforce()
     for action, index in ((JobAction.UPSCALE, 1), (JobAction.VARIATION, 2), (JobAction.REROLL, 0)):
         with pytest.raises(JobNotFound, match="pictures of this job are gone"):
@@ -159,7 +158,7 @@ async def test_picture_removed_between_outline_and_acceptance_is_said_to_be_gone
     shop: Workshop, keeper: Retention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (job,) = await finished(shop, 1, 2 * DAY_S)
-    await keeper.set_limits(days=1, gigabytes=None, by=ADMIN)
+    await keeper.set_limits(days=1, gigabytes=None, **decided())
     outline = Planner.outline
 
     async def outline_slowly(self: Planner, order: Order) -> Outline:
@@ -178,7 +177,7 @@ async def test_kill_between_row_and_file_is_made_good_at_the_next_start(
     shop: Workshop, keeper: Retention, stage: str
 ) -> None:
     job, kept = await finished(shop, 2, 2 * DAY_S)
-    await keeper.set_limits(days=3, gigabytes=None, by=ADMIN)
+    await keeper.set_limits(days=3, gigabytes=None, **decided())
     await keeper._mark(20, shop.clock.now() - (shop.clock.now() - kept.created_at))
     if stage == "half deleted":
         (shop.root / f"results/{job.id}/1.png").unlink()
@@ -195,11 +194,11 @@ async def test_pictures_that_no_row_knows_are_left_alone(shop: Workshop) -> None
 
 
 async def test_limits_change_one_by_one_and_zero_is_off(shop: Workshop, keeper: Retention) -> None:
-    assert await keeper.set_limits(days=30, gigabytes=None, by=ADMIN) == Limits(30, None)
-    assert await keeper.set_limits(days=None, gigabytes=2.5, by=ADMIN) == Limits(30, 5 * GIGABYTE // 2)
-    assert await keeper.set_limits(days=0, gigabytes=None, by=ADMIN) == Limits(None, 5 * GIGABYTE // 2)
+    assert await keeper.set_limits(days=30, gigabytes=None, **decided()) == Limits(30, None)
+    assert await keeper.set_limits(days=None, gigabytes=2.5, **decided()) == Limits(30, 5 * GIGABYTE // 2)
+    assert await keeper.set_limits(days=0, gigabytes=None, **decided()) == Limits(None, 5 * GIGABYTE // 2)
     assert (await Retention(shop.database, shop.storage, clock=shop.clock.now).show()).limits.bytes == 2_500_000_000
-    assert await keeper.set_limits(days=None, gigabytes=0, by=ADMIN) == Limits(None, None)
+    assert await keeper.set_limits(days=None, gigabytes=0, **decided()) == Limits(None, None)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +208,7 @@ async def test_limits_beyond_reason_are_refused(
     shop: Workshop, keeper: Retention, days: int | None, gigabytes: float | None
 ) -> None:
     with pytest.raises(InvalidParameter, match=r"`days`|`gigabytes`"):
-        await keeper.set_limits(days=days, gigabytes=gigabytes, by=ADMIN)
+        await keeper.set_limits(days=days, gigabytes=gigabytes, **decided())
     assert (await keeper.show()).limits == Limits(None, None)
 
 

@@ -13,6 +13,7 @@ from bot.service.errors import ModelUnavailable
 from db import catalogue as rows
 from db.session import Database
 from tests.fakes import TINY, ManualClock, ScriptedBackend
+from tests.integration.workshop import decided
 
 XL = dataclasses.replace(TINY, source="acme/Sketch XL", native_size=1024, digest="1e" * 32)
 
@@ -45,18 +46,18 @@ async def test_refused_start_names_the_way_out(database: Database, tmp_path: Pat
     later = Catalogue(database, ScriptedBackend(models=[XL]), data_dir=tmp_path, clock=ManualClock().now)
     with pytest.raises(ModelUnavailable, match="`limner models default`"):
         await later.seed("tiny")
-    await later.set_default(XL.source)
+    await later.set_default(XL.source, **decided())
     assert (await later.seed("tiny")).source == XL.source
 
 
 async def test_source_added_as_default_gets_a_short_key_and_is_loaded_first(database: Database, tmp_path: Path) -> None:
     catalogue, backend = make(database, tmp_path)
     await catalogue.seed("tiny")
-    chosen = await catalogue.set_default("acme/Sketch XL")
+    chosen = await catalogue.set_default("acme/Sketch XL", **decided())
     assert (chosen.key, chosen.source, chosen.native_size) == ("sketch-xl", "acme/Sketch XL", 1024)
     assert backend.loaded[-1] == "acme/Sketch XL"
     assert [(model.key, model.is_default) for model in await catalogue.list()] == [("sketch-xl", True), ("tiny", False)]
-    assert (await catalogue.set_default("tiny")).key == "tiny"
+    assert (await catalogue.set_default("tiny", **decided())).key == "tiny"
     default = await catalogue.default()
     assert default is not None
     assert default.key == "tiny"
@@ -66,7 +67,7 @@ async def test_unknown_model_is_refused_and_the_default_stays(database: Database
     catalogue, _ = make(database, tmp_path)
     await catalogue.seed("tiny")
     with pytest.raises(ModelUnavailable, match="`/admin models list`"):
-        await catalogue.set_default("nowhere")
+        await catalogue.set_default("nowhere", **decided())
     assert [(model.key, model.is_default) for model in await catalogue.list()] == [("tiny", True)]
 
 
@@ -101,10 +102,10 @@ async def test_folders_are_found_once_and_broken_ones_are_left_out(
 async def test_key_of_a_long_name_is_short(database: Database, tmp_path: Path) -> None:
     source = "x" * 240 + ".safetensors"
     catalogue, _ = make(database, tmp_path, dataclasses.replace(TINY, source=source))
-    assert (await catalogue.set_default(source)).key == "x" * MAX_KEY_CHARS
+    assert (await catalogue.set_default(source, **decided())).key == "x" * MAX_KEY_CHARS
 
 
 async def test_models_of_the_same_name_get_different_keys(database: Database, tmp_path: Path) -> None:
     infos = [dataclasses.replace(TINY, source=source) for source in ("a/Fox", "b/fox.safetensors", "C:\\models\\FOX")]
     catalogue, _ = make(database, tmp_path, *infos)
-    assert [(await catalogue.set_default(info.source)).key for info in infos] == ["fox", "fox-2", "fox-3"]
+    assert [(await catalogue.set_default(info.source, **decided())).key for info in infos] == ["fox", "fox-2", "fox-3"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.service import statement
-from bot.service.statement import PAGE_LINES
+from bot.service.pages import LINES
 from db.session import Database
 from tests.integration.workshop import ADA, BEA, Workshop, open_workshop
 
@@ -46,16 +46,16 @@ async def test_every_line_says_what_happened(shop: Workshop) -> None:
 
 async def test_pages_follow_one_another_without_gap_or_repeat(shop: Workshop) -> None:
     await shop.studio.account(ADA)  # welcomed first
-    for number in range(2 * PAGE_LINES):
+    for number in range(2 * LINES):
         shop.clock.advance(1)
         await shop.studio.grant(ADA, number + 1, by=BEA, id=f"grant:{number}")
 
     pages = [await shop.studio.statement(ADA, number) for number in range(4)]
 
-    assert [len(page.lines) for page in pages] == [PAGE_LINES, PAGE_LINES, 1, 0]
+    assert [len(page.lines) for page in pages] == [LINES, LINES, 1, 0]
     assert [page.more for page in pages] == [True, True, False, False]
     ids = [line.id for page in pages for line in page.lines]
-    assert ids == [f"grant:{number}" for number in reversed(range(2 * PAGE_LINES))] + [f"welcome:{ADA}"]
+    assert ids == [f"grant:{number}" for number in reversed(range(2 * LINES))] + [f"welcome:{ADA}"]
 
 
 async def test_file_has_every_line_of_its_owner_and_nobody_elses(

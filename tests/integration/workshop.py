@@ -9,6 +9,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypedDict
 
 from PIL import Image as Pillow
 from sqlalchemy import func, select
@@ -29,7 +30,19 @@ from generation.recipe import Recipe
 from tests.fakes import ManualClock, ScriptedBackend, flat_png
 
 ADA, BEA, CARL = 1001, 1002, 1003
+ADMIN = 1009
 TIMEOUT_S = 20  # only a broken test waits that long
+_DECISIONS = itertools.count(1)
+
+
+class Decided(TypedDict):
+    by: int
+    id: str
+
+
+def decided(by: int = ADMIN) -> Decided:
+    """A decision of an admin's, each under an id of its own."""
+    return Decided(by=by, id=f"decision:{next(_DECISIONS)}")
 
 
 def png(width: int = 64, height: int = 64, colour: str | tuple[int, ...] = "red") -> bytes:
@@ -50,6 +63,7 @@ class Channel:
         self.pictures: dict[str, int] = {}
         self.closings: dict[str, list[str]] = {}
         self.steps: dict[str, list[Started | StepFinished]] = {}
+        self.lines: list[Ticket] = []
         self.given_up: list[str] = []
         self.before: list[Exception] = []
         self.after: list[Exception] = []
@@ -59,6 +73,9 @@ class Channel:
 
     def progress(self, job: Job, event: Started | StepFinished) -> None:
         self.steps.setdefault(job.id, []).append(event)
+
+    def show_waiting(self, tickets: Sequence[Ticket]) -> None:
+        self.lines += tickets
 
     async def deliver(self, job: Job, images: Sequence[Image]) -> int:
         await self._hold()
@@ -189,7 +206,7 @@ class Workshop:
         message_id = 8000 + len(self.channel.waiting)
         self.channel.waiting[ticket.job.id] = message_id
         await self.studio.set_message(ticket.job.id, message_id)
-        self.dispatcher.wake()
+        self.dispatcher.posted(ticket)
 
     # By hand, without a dispatcher
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from db import departures, erasure, ledger, members, preferences
 from db.desk_tables import Removal
 from db.models import Base, Image, Job, JobState, Member, Transfer, TransferCode
-from db.moderation_tables import Audit, Ban, Moderation, Report
+from db.moderation_tables import Audit, Ban, Moderation, Report, Rule
 from db.plan_tables import Offer
 from db.session import Database
 
@@ -127,6 +127,36 @@ async def test_what_plans_and_moderators_know_is_forgotten_but_a_ban_holds(datab
         assert [(one.message_id, one.channel_id) for one in noted] == [(81, 11), (90, 66)]
         assert await session.get(Ban, (1, ADA)) is not None
     assert "my secret" not in await everything(database)
+
+
+async def test_who_is_named_without_being_a_member_is_forgotten_too(database: Database) -> None:
+    """Refused, asked for a confirmation, or a moderator: nobody who has drawn anything."""
+    stranger = 987_654_321_012
+    await joined(database, BEA)
+    await ordered(database, BEA, "6-1", JobState.SUCCEEDED)
+    at = {"guild_id": 1, "created_at": NOW}
+    named = [
+        Audit(id="a", actor_id=None, action="block", member_id=stranger, job_id=None, reason="block-list: x", **at),
+        Audit(id="b", actor_id=stranger, action="ban", member_id=BEA, job_id=None, reason="", **at),
+        Offer(
+            **{"id": 9, "channel_id": 11, "member_id": stranger, "action": "imagine", "prompt": "my secret"},
+            **{"repeat": 1, "parent_index": 0, "price": 4, **at},
+        ),
+        Report(job_id="6-1", reporter_id=stranger, channel_id=11, message_id=81, **at),
+        Ban(member_id=BEA, until=None, reason="", banned_by=stranger, **at),
+        Rule(key="x", phrase="x", action="block", created_by=stranger, **at),
+    ]
+    for row in named:
+        async with database.write() as session:
+            session.add(row)
+        assert await forget(database, stranger) == []
+        assert str(stranger) not in await everything(database)
+    async with database.write() as session:
+        assert not await erasure.request(session, stranger, now=NOW), "nothing is left"
+        assert await members.ensure(session, stranger, now=NOW), "who never came hasn't left"
+        audits = {row.id: (row.actor_id, row.member_id) for row in await session.scalars(select(Audit))}
+        assert (audits["a"][0], audits["b"][1]) == (None, BEA)
+        assert await session.get(Offer, 9) is None
 
 
 async def test_amounts_times_and_links_of_all_transfers_stay(database: Database) -> None:

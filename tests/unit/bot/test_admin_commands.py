@@ -35,10 +35,7 @@ def stranger() -> Any:
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.qualified_name)
 async def test_strangers_are_refused(command: app_commands.Command[Any, ..., Any]) -> None:
-    group = command.parent
-    if isinstance(group, AdminGroup):
-        with pytest.raises(NotAdmin):
-            await group.interaction_check(stranger())
-    else:
-        with pytest.raises(NotAdmin):
-            await command.callback(stranger(), *("1" for _ in command.parameters))  # type: ignore[call-arg]
+    """discord.py asks the group that a command is in, and no group around that one."""
+    assert isinstance(command.parent, AdminGroup)
+    with pytest.raises(NotAdmin):
+        await command.parent.interaction_check(stranger())
