@@ -98,6 +98,8 @@ async def sandboxed(database: Database, root: Path, monkeypatch: pytest.MonkeyPa
     """A front that has broken no rule of Discord's, and whose books balance, at the end."""
     monkeypatch.setattr(Route, "BASE", Route.BASE)
     monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
+    # A busy machine would defer now and then; deferrals have tests of their own.
+    monkeypatch.setattr("bot.replies.ANSWER_WITHIN_S", 30)
     async with Sandbox() as server, opened(server, database, root) as front:
         yield front
         assert server.violations == []
@@ -118,10 +120,10 @@ def said(answer: Answer) -> str:
 
 
 async def result(front: Front, text: str = "a fox", person: Person | None = None) -> Message:
-    """The result of an /imagine, Bea's unless somebody else's."""
+    """The result of an /imagine, Bea's unless somebody else's. Held back until the waiting message was seen."""
     person = person or front.bea
-    before = max((one["id"] for one in await person.messages()), key=int, default="0")
+    front.backend.hold()
     answer = await person.command("imagine", prompt=text)
-    # On a busy machine the waiting message is no answer: a private deferral was, and is gone.
-    assert all(one["ephemeral_to"] is None for one in answer["messages"]), said(answer)
-    return await person.result("(fast)", text=text, after=before)
+    assert answer["messages"][0]["ephemeral_to"] is None, said(answer)
+    front.backend.release()
+    return await person.result("(fast)", text=text, after=answer["messages"][0]["id"])

@@ -20,7 +20,9 @@ async def test_blocked_prompt_is_refused_by_name(front: Front) -> None:
 
 async def test_warned_job_goes_on_beside_a_private_note(front: Front) -> None:
     await front.ada.command("admin blocklist add", phrase="wolf", action="warn")
+    front.backend.hold()
     answer = await front.bea.command("imagine", prompt="a w0lf")
+    front.backend.release()
 
     def noted(messages: list[Message]) -> list[Message]:
         return [message for message in messages if message["ephemeral_to"] == BEA and message["embeds"]]
