@@ -63,7 +63,9 @@ async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
         attention=settings.attention,
     )
     objects = Classifier().objects if settings.classifier != "off" else None
-    backend = LocalBackend(data_dir=settings.data_dir, device=settings.device, speed=speed, objects=objects)
+    backend = LocalBackend(
+        data_dir=settings.data_dir, device=settings.device, speed=speed, objects=objects, taesd=settings.taesd
+    )
     try:
         yield backend
     finally:

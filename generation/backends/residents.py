@@ -6,6 +6,7 @@ Knows the cache, the engine and the operator's wishes for speed; knows no jobs.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,19 +28,22 @@ log = logging.getLogger(__name__)
 class Residents(ModelCache):
     """A model cache whose models are ready to be drawn with: an engine has adopted their denoisers.
 
-    data_dir: where models and what was found out about them are kept.
+    data_dir: where models and what was found out about them are kept. taesd: see `loader.load`.
     """
 
-    def __init__(self, engine: Engine, data_dir: Path, device: torch.device, speed: Speed) -> None:
+    def __init__(
+        self, engine: Engine, data_dir: Path, device: torch.device, speed: Speed, taesd: Sequence[str] = ()
+    ) -> None:
         super().__init__(self._settle, self._leave, budget_bytes=memory_budget(device))
         self._engine = engine
         self._data_dir = data_dir
         self._device = device
         self._speed = speed
+        self._taesd = taesd
         self._denoisers: dict[LoadedModel, list[Denoiser]] = {}
 
     def _settle(self, source: str) -> LoadedModel:
-        model = load(source, self._data_dir, self._device)
+        model = load(source, self._data_dir, self._device, self._taesd)
         main, *others = model.denoisers
         self._speed_up(main)
         mergeable = merges_exactly(main)

@@ -34,6 +34,11 @@ def test_guilds_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> N
     assert not settings.serves(56)
 
 
+def test_decoders_for_previews_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMNER_TAESD", "someone/taesd, /models/my decoder,")
+    assert load(None).taesd == ("someone/taesd", "/models/my decoder")
+
+
 def test_env_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
     file.write_text("LIMNER_MODEL=/models/mine\nLIMNER_WELCOME_CREDITS=7\nOTHER=1\n")
