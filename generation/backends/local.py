@@ -322,7 +322,7 @@ class LocalBackend:
         """
         while True:
             try:
-                take_in = self._mailbox.get(block=not self._engine.busy)
+                take_in = self._mailbox.get(block=not (self._engine.busy or self._engine.curious))
             except queue.Empty:
                 return True
             if take_in is None:

@@ -17,15 +17,15 @@ import torch
 from generation.engine.adapters import RowAdapters, worn
 from generation.engine.compiling import CompiledForward
 from generation.engine.families import Family, Items, Kind, Padded, Positions, Residual, Rows, Scale, Timestep
-from generation.engine.knee import Knee
+from generation.engine.knee import Knees
 from generation.engine.signature import Unmergeable, key
 
 
 class Denoiser:
     """A module whose calls the engine intercepts. `forward` is the module's own, unpatched method.
 
-    family: None means that its calls are never merged. most_rows: by signature, what one forward may carry; only what
-    once ran out of memory has an entry. knee: see `engine.knee`; None means that a forward may be as wide as it likes.
+    family: None means that its calls are never merged. most_load: by signature, what one forward may carry; only what
+    once ran out of memory has an entry. knees: see `engine.knee`; None means that a forward may be as wide as it likes.
     adapters: its LoRAs. compiled: a faster way to call `forward`, if there is one.
     """
 
@@ -33,7 +33,7 @@ class Denoiser:
         self,
         module: torch.nn.Module,
         family: Family | None,
-        knee: Knee | None = None,
+        knees: Knees | None = None,
         adapters: RowAdapters | None = None,
     ) -> None:
         self.module = module
@@ -41,22 +41,27 @@ class Denoiser:
         self.forward: Callable[..., Any] = module.forward
         self.family = family
         self.parameters = inspect.signature(self.forward)
-        self.knee = knee
+        self.knees = knees
         self.adapters = RowAdapters(module) if adapters is None else adapters
         self.compiled: CompiledForward | None = None
-        self.most_rows: dict[Hashable, int] = {}
+        self.most_load: dict[Hashable, int] = {}
 
-    def row_limit(self, call: ForwardCall) -> int:
-        """How many rows a forward of calls like this one should carry: beyond, waiting in order beats riding along."""
-        learnt = self.most_rows.get(call.signature, sys.maxsize)
-        return learnt if self.knee is None else min(learnt, self.knee.rows_at(call.area))
+    def has_room(self, group: Sequence[ForwardCall], call: ForwardCall) -> bool:
+        """Whether a forward with this call, too, is worth making. Beyond the knee waiting in order is better."""
+        rows, area = sum(member.rows for member in group), max(member.area for member in group)
+        together, widest = rows + call.rows, max(area, call.area)
+        if together * widest > self.most_load.get(call.signature, sys.maxsize):
+            return False
+        return self.knees is None or (
+            together <= self.knees.rows_at(widest) and self.knees.worth_joining(rows, area, call.rows, call.area)
+        )
 
 
 class ForwardCall:
     """A denoiser call as the pipeline made it.
 
     rows: how many pictures' latents it carries (twice the pictures under classifier-free guidance).
-    area: positions of a row's latents, the first row's where they differ.
+    area: positions of a row's latents, the largest row's where they differ: models pad the others.
     signature: calls must share it to be merged; None means never.
     residuals: the form of what ControlNets and adapters add to it; None means that there are none.
     mix: the LoRAs that its rows are drawn with. answers_twice: see `engine.cutoff`.
@@ -83,6 +88,17 @@ class ForwardCall:
                     del self.named[name]
             self._describe(denoiser.family)
 
+    @property
+    def load(self) -> int:
+        """Positions that the device has to deal with: what a call costs, within one model."""
+        return self.rows * self.area
+
+    @property
+    def work(self) -> float:
+        """What a call costs in rows of the model's native size."""
+        knees = self.denoiser.knees
+        return self.rows if knees is None else self.load / knees.area
+
     def __call__(self) -> Any:
         """Make the call exactly as the pipeline made it."""
         return self.denoiser.forward(*self.args, **self.kwargs)
@@ -99,8 +115,8 @@ class ForwardCall:
         counted = self.named.get(family.counted)
         if isinstance(counted, torch.Tensor) and counted.ndim:
             self.area = counted.shape[1] if counted.ndim == 3 else math.prod(counted.shape[2:])
-        elif isinstance(counted, list) and counted and isinstance(counted[0], torch.Tensor):
-            self.area = math.prod(counted[0].shape[1:])
+        elif isinstance(counted, list) and counted and all(isinstance(item, torch.Tensor) for item in counted):
+            self.area = max(math.prod(item.shape[1:]) for item in counted)
         else:
             return
         self.rows = len(counted)

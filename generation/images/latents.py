@@ -1,4 +1,5 @@
-"""From pixels to the latents that a denoiser sees and back, and from the shapes denoisers keep them in back to rows and columns.
+"""From pixels to the latents that a denoiser sees, and back; and from the forms that denoisers keep them in to rows and
+columns.
 
 Knows autoencoders and their scaling, no pipelines.
 """
@@ -37,7 +38,7 @@ def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor | None:
 
 
 def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Latents as `encode` gives them -> pixels [n, 3, h, w], about -1..1. Of no use for autoencoders it doesn't know."""
+    """Latents as `encode` gives them -> pixels [n, 3, h, w], about -1..1; only for autoencoders that it knows."""
     kind = type(vae).__name__
     latents = latents.to(vae.device, vae.dtype)
     if kind in UNSCALED:
