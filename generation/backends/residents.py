@@ -15,6 +15,7 @@ import torch
 from generation.backend import Speed
 from generation.engine.batching import Denoiser
 from generation.engine.engine import Engine
+from generation.engine.float8 import is_in_float8, store_in_float8
 from generation.engine.knee import KneeFile, Knees, shape_class
 from generation.engine.profiling import area_of, measure_knee, profile_like
 from generation.engine.selfcheck import merges_exactly
@@ -46,15 +47,28 @@ class Residents(ModelCache):
         self._denoisers: dict[LoadedModel, list[Denoiser]] = {}
 
     def _settle(self, source: str) -> LoadedModel:
-        model = load(source, self._data_dir, self._device, self._taesd)
+        model = self._read(source)
         main, *others = model.denoisers
         self._speed_up(main)
         mergeable = merges_exactly(main)
         knees = self._knees(model) if mergeable else None
-        adopted = [self._engine.adopt(main, mergeable=mergeable, knees=knees, adapters=model.loras.rows)]
+        more = {"adapters": model.loras.rows, "may_compile": not is_in_float8(main)}
+        adopted = [self._engine.adopt(main, mergeable=mergeable, knees=knees, **more)]
         adopted += [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
         self._denoisers[model] = adopted
         return model
+
+    def _read(self, source: str) -> LoadedModel:
+        model = load(source, self._data_dir, self._device, self._taesd)
+        if source not in self._speed.float8:
+            return model
+        if store_in_float8(model.denoiser):
+            model.weigh()
+            return model
+        log.warning("%s is drawn with as it is, not in 8 bit", source)
+        model.close()
+        del model  # before its like comes
+        return load(source, self._data_dir, self._device, self._taesd)
 
     def _leave(self, model: LoadedModel) -> None:
         for denoiser in self._denoisers.pop(model):
@@ -97,6 +111,6 @@ class Residents(ModelCache):
     def _key(self, model: LoadedModel) -> str:
         """What the knees depend on beside the shape."""
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
-        dtype = next(model.denoiser.parameters()).dtype
-        how = f"{dtype} {self._speed.attention or 'native'} {torch.get_num_threads()}"
+        dtypes = sorted({str(weight.dtype) for weight in model.denoiser.parameters()})
+        how = f"{'+'.join(dtypes)} {self._speed.attention or 'native'} {torch.get_num_threads()}"
         return f"{model.info.digest} {name} {how}"

@@ -76,15 +76,22 @@ class Engine:
         mergeable: bool = True,
         knees: Knees | None = None,
         adapters: RowAdapters | None = None,
+        may_compile: bool = True,
     ) -> Denoiser:
         """Make the module's calls park when they come from a request. Patches the instance, after any hooks it has.
 
         A class that `FAMILIES` doesn't list, or `mergeable=False`, runs every call alone. Forwards of several calls
-        stay within the `knees`. adapters: the module's LoRAs, if somebody loads any.
+        stay within the `knees`. adapters: the module's LoRAs, if somebody loads any. may_compile: whether
+        another thread may call the module meanwhile.
         """
         denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knees, adapters)
         family = denoiser.family
-        if self._compile_in_background and family and isinstance(family.arguments[family.counted], Rows):
+        if (
+            may_compile
+            and self._compile_in_background
+            and family
+            and isinstance(family.arguments[family.counted], Rows)
+        ):
             denoiser.compiled = CompiledForward(denoiser.forward, self._compile_in_background)
 
         @functools.wraps(denoiser.forward)  # pipelines look at the signature

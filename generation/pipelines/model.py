@@ -46,7 +46,8 @@ class LoadedModel:
         self.enlarger = enlarger
         self.preview = preview
         modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-        self.size_bytes = size_of([*modules, enlarger, getattr(preview, "autoencoder", None)])
+        self._parts = [*modules, enlarger, getattr(preview, "autoencoder", None)]
+        self.size_bytes = size_of(self._parts)
         self._pipelines = {task: sibling(pipeline, cls) for task, cls in architecture.tasks.items()}
         self._callings = {task: calling_of(each, self.denoiser) for task, each in self._pipelines.items()}
         self._prompts = PromptMemory()
@@ -87,6 +88,10 @@ class LoadedModel:
         if not places:
             raise InvalidRecipe(f"The model {self.info.source} can't do chaos; leave --chaos out.")
         shell.encode_prompt = spreading(shell.encode_prompt, places, recipe.chaos, recipe.seeds())
+
+    def weigh(self) -> None:
+        """Find `size_bytes` again, after something was done to the weights."""
+        self.size_bytes = size_of(self._parts)
 
     def close(self) -> None:
         """Cut what ties the weights to themselves, so that they are free as soon as nobody else has them."""

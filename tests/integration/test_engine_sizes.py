@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from generation.backends.local import LocalBackend
 from generation.engine.engine import Engine
-from generation.engine.knee import Knee, Knees, Measurement
+from generation.engine.knee import Knee, KneeFile, Knees, Measurement
 from generation.engine.request import Request
 from generation.events import Finished
 from generation.recipe import Lane, Recipe
@@ -226,22 +227,24 @@ def test_a_model_that_leaves_takes_its_questions_along(module: ZImageTransformer
 async def test_the_backend_measures_a_new_size_while_it_waits_and_remembers_it(
     data_dir: Path, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = data_dir / "models" / "knees.json"
+    store, measured, add = data_dir / "models" / "knees.json", threading.Event(), KneeFile.add
 
-    def areas() -> list[int]:
-        (entries,) = json.loads(store.read_text()).values()
-        return [entry["area"] for entry in entries]
+    def noting(self: KneeFile, key: str, knee: Knee) -> None:
+        add(self, key, knee)
+        if knee.area == 256:
+            measured.set()
 
+    monkeypatch.setattr(KneeFile, "add", noting)
     backend = LocalBackend(data_dir=data_dir, device="cpu")
     try:
         recipe = make_recipe(width=64, height=64)
         events = [event async for event in backend.submit("a", recipe, Lane.FAST)]
         assert isinstance(events[-1], Finished)
-        async with asyncio.timeout(60):  # a limit for a broken engine, not a wait
-            while areas() != [64, 256]:  # noqa: ASYNC110  (a file tells this to nobody)
-                await asyncio.sleep(0)
+        await asyncio.to_thread(measured.wait, 300)  # a limit for a broken engine
     finally:
         await backend.aclose()
+    (entries,) = json.loads(store.read_text()).values()
+    assert [entry["area"] for entry in entries] == [64, 256]
 
     again = LocalBackend(data_dir=data_dir, device="cpu")
     monkeypatch.setattr("generation.backends.residents.measure_knee", lambda *_: pytest.fail("measured again"))
