@@ -292,13 +292,15 @@ def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def report(
-    name: str, device: torch.device, goals: Sequence[Goal], rows: Sequence[Sequence[Any]] = (), **results: Any
+    name: str, device: torch.device | str, goals: Sequence[Goal], rows: Sequence[Sequence[Any]] = (), **results: Any
 ) -> dict[str, Any]:
     """Print the goals as a markdown table and everything as JSON on the last line; returns it, too.
 
-    rows: for README.md's table of this benchmark, without the first column, which is always the same.
+    device: or what `hardware` said of it. rows: for README.md's table of this benchmark, without the first column,
+    which is always the same.
     """
-    whole = {"benchmark": name, "hardware": hardware(device), "versions": versions(), **results, "goals": list(goals)}
+    machine = device if isinstance(device, str) else hardware(device)
+    whole = {"benchmark": name, "hardware": machine, "versions": versions(), **results, "goals": list(goals)}
     machine = f"{whole['hardware']}; torch {torch.__version__}, diffusers {diffusers.__version__}"
     print(f"\n{machine}\n")
     if goals:

@@ -21,8 +21,8 @@ from generation.errors import UnknownModel
 log = logging.getLogger(__name__)
 
 TOLERANCE = 0.1
-"""How far an answer may be from that of the uncast model, relative to its norm. The embedded model is 0.036 apart, random
-ones of all known classes 0.003 to 0.09; more means that a layer's weights are too small for 8 bit, or too delicate."""
+"""How far an answer may be from that of the uncast model, relative to its norm. The embedded model is 0.036 apart,
+random ones of all known classes 0.003 to 0.09; more means that a layer's weights are too small or too delicate."""
 
 CHECKED_SIDE = 16
 
@@ -33,7 +33,7 @@ def is_in_float8(module: torch.nn.Module) -> bool:
 
 
 def store_in_float8(module: Any) -> bool:
-    """Keep the module's weights in 8 bit. False when its answers then differ too much, or don't come at all: by then the
+    """Keep the weights in 8 bit. False when its answers then differ too much, or don't come at all: by then the
     weights are spoilt and have to be read anew.
 
     Raises UnknownModel where it can't be done at all, or can't be checked.
