@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from generation.backend import Speed
-from generation.engine.batching import Denoiser
+from generation.engine.calls import Denoiser
 from generation.engine.engine import Engine
 from generation.engine.float8 import is_in_float8, store_in_float8
 from generation.engine.knee import KneeFile, Knees, shape_class

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from generation.engine.adapters import RowAdapters
-from generation.engine.batching import Denoiser, ForwardCall, run_merged
+from generation.engine.batching import run_merged
+from generation.engine.calls import Denoiser, ForwardCall, extent
 from generation.engine.compiling import CompiledForward
 from generation.engine.cutoff import conditional_half, doubled
 from generation.engine.families import FAMILIES, Rows
@@ -86,12 +87,8 @@ class Engine:
         """
         denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knees, adapters)
         family = denoiser.family
-        if (
-            may_compile
-            and self._compile_in_background
-            and family
-            and isinstance(family.arguments[family.counted], Rows)
-        ):
+        compilable = may_compile and family is not None and isinstance(family.arguments[family.counted], Rows)
+        if self._compile_in_background and compilable:
             denoiser.compiled = CompiledForward(denoiser.forward, self._compile_in_background)
 
         @functools.wraps(denoiser.forward)  # pipelines look at the signature
@@ -231,9 +228,9 @@ class Engine:
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
             # Failing at every step again would cost more than merging gains.
-            calls = [call for _, call in group]
-            load = sum(call.rows for call in calls) * max(call.area for call in calls)
-            calls[0].denoiser.most_load[calls[0].signature] = load // 2
+            rows, area = extent([call for _, call in group])
+            first = group[0][1]
+            first.denoiser.most_load[first.signature] = rows * area // 2
         for member in group:
             self._forward([member])
 

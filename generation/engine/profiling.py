@@ -12,7 +12,7 @@ from collections.abc import Generator
 import torch
 
 from generation.engine import probes
-from generation.engine.batching import Denoiser, ForwardCall
+from generation.engine.calls import Denoiser, ForwardCall
 from generation.engine.families import FAMILIES
 from generation.engine.knee import Knee, Measurement, finished, measuring, shape_class, timing
 

@@ -11,7 +11,8 @@ import logging
 import torch
 
 from generation.engine import probes
-from generation.engine.batching import Denoiser, ForwardCall, run_merged
+from generation.engine.batching import run_merged
+from generation.engine.calls import Denoiser, ForwardCall
 from generation.engine.exactness import alike, difference
 from generation.engine.families import FAMILIES
 
