@@ -61,7 +61,7 @@ async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
         compile={"auto": None, "on": True, "off": False}[settings.compile],
         guided_share=settings.guided_share,
         attention=settings.attention,
-        float8=frozenset(settings.float8),
+        float8=frozenset(settings.eight_bit),
     )
     objects = Classifier().objects if settings.classifier != "off" else None
     backend = LocalBackend(

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     compile: Literal["auto", "on", "off"] = "auto"
     guided_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     attention: str | None = None
-    float8: Annotated[tuple[str, ...], NoDecode] = ()
+    eight_bit: Annotated[tuple[str, ...], NoDecode] = ()
     taesd: Annotated[tuple[str, ...], NoDecode] = ()
     classifier: Literal["off", "opennsfw"] = "off"
     welcome_credits: Annotated[int, Field(ge=0, le=MAX_WELCOME_CREDITS)] = 100
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
             return frozenset(int(part) for part in value.replace(",", " ").split())
         return value
 
-    @field_validator("float8", "taesd", mode="before")
+    @field_validator("eight_bit", "taesd", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -52,8 +52,8 @@ class Residents(ModelCache):
         self._speed_up(main)
         mergeable = merges_exactly(main)
         knees = self._knees(model) if mergeable else None
-        more = {"adapters": model.loras.rows, "may_compile": not is_in_float8(main)}
-        adopted = [self._engine.adopt(main, mergeable=mergeable, knees=knees, **more)]
+        loras, compiles = model.loras.rows, not is_in_float8(main)
+        adopted = [self._engine.adopt(main, mergeable=mergeable, knees=knees, adapters=loras, may_compile=compiles)]
         adopted += [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
         self._denoisers[model] = adopted
         return model

@@ -58,14 +58,14 @@ def refuse_the_impossible(module: Any) -> None:
     name = type(module).__name__
     if name not in probes.PROBES or not hasattr(module, "enable_layerwise_casting"):
         raise UnknownModel(
-            f"{name} can't be kept in 8 bit: nobody knows how to check it. Leave it out of LIMNER_FLOAT8."
+            f"{name} can't be kept in 8 bit: nobody knows how to check it. Leave it out of LIMNER_EIGHT_BIT."
         )
     place = next(module.parameters()).device
     try:
         torch.ones(2, device=place).to(torch.float8_e4m3fn).to(module.dtype)
     except (AttributeError, RuntimeError, TypeError) as error:
         raise UnknownModel(
-            f"torch {torch.__version__} can't keep weights in 8 bit on {place} ({error}). Leave LIMNER_FLOAT8 empty."
+            f"torch {torch.__version__} can't keep weights in 8 bit on {place} ({error}). Leave LIMNER_EIGHT_BIT empty."
         ) from error
 
 

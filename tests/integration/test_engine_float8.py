@@ -129,7 +129,7 @@ async def test_loras_are_refused_for_a_model_in_8_bit(
 
 
 def test_classes_that_nobody_can_check_are_refused() -> None:
-    with pytest.raises(UnknownModel, match=r"Linear can't be kept in 8 bit.*LIMNER_FLOAT8"):
+    with pytest.raises(UnknownModel, match=r"Linear can't be kept in 8 bit.*LIMNER_EIGHT_BIT"):
         store_in_float8(torch.nn.Linear(2, 2))
 
 
@@ -150,7 +150,7 @@ async def test_a_refusal_reaches_whoever_loads(data_dir: Path, folder: Path, mon
     monkeypatch.setattr("generation.engine.float8.probes.PROBES", {})
     backend = LocalBackend(data_dir=data_dir, device="cpu", speed=Speed(float8=frozenset({str(folder)})))
     try:
-        with pytest.raises(UnknownModel, match="LIMNER_FLOAT8"):
+        with pytest.raises(UnknownModel, match="LIMNER_EIGHT_BIT"):
             await backend.load(str(folder))
     finally:
         await backend.aclose()

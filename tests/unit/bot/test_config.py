@@ -34,7 +34,7 @@ def test_guilds_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> N
     assert not settings.serves(56)
 
 
-@pytest.mark.parametrize("name", ["taesd", "float8"])
+@pytest.mark.parametrize("name", ["taesd", "eight_bit"])
 def test_models_are_separated_by_commas_and_keep_their_order(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert getattr(load(None), name) == ()
     monkeypatch.setenv(f"LIMNER_{name.upper()}", "someone/taesd, /models/my decoder,")
