@@ -26,9 +26,10 @@ from PIL import Image
 
 from generation.engine.engine import Engine
 from generation.engine.hub import Errand
-from generation.engine.knee import Knee
+from generation.engine.knee import Knee, Knees
+from generation.engine.profiling import measure_knee
 from generation.engine.request import Request
-from generation.engine.selfcheck import measure_knee, merges_exactly
+from generation.engine.selfcheck import merges_exactly
 from generation.engine.stopwatch import Stopwatch
 from generation.errors import EngineStopped
 from generation.pipelines.loader import choose_device, leave_a_core_free, load
@@ -111,8 +112,8 @@ class Stage:
     def engine(self, *, wide: bool = False, lane: Executor | None = None) -> Iterator[TimedEngine]:
         """An engine that has adopted the model's denoiser; released afterwards. wide: forwards without the knee."""
         engine = TimedEngine(self.device, lane)
-        knee = None if wide else self.knee
-        denoiser = engine.adopt(self.model.denoiser, mergeable=self.mergeable, knee=knee)
+        knees = None if wide or self.knee is None else Knees(self.knee)
+        denoiser = engine.adopt(self.model.denoiser, mergeable=self.mergeable, knees=knees)
         try:
             yield engine
         finally:
@@ -291,13 +292,15 @@ def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def report(
-    name: str, device: torch.device, goals: Sequence[Goal], rows: Sequence[Sequence[Any]] = (), **results: Any
+    name: str, device: torch.device | str, goals: Sequence[Goal], rows: Sequence[Sequence[Any]] = (), **results: Any
 ) -> dict[str, Any]:
     """Print the goals as a markdown table and everything as JSON on the last line; returns it, too.
 
-    rows: for README.md's table of this benchmark, without the first column, which is always the same.
+    device: or what `hardware` said of it. rows: for README.md's table of this benchmark, without the first column,
+    which is always the same.
     """
-    whole = {"benchmark": name, "hardware": hardware(device), "versions": versions(), **results, "goals": list(goals)}
+    machine = device if isinstance(device, str) else hardware(device)
+    whole = {"benchmark": name, "hardware": machine, "versions": versions(), **results, "goals": list(goals)}
     machine = f"{whole['hardware']}; torch {torch.__version__}, diffusers {diffusers.__version__}"
     print(f"\n{machine}\n")
     if goals:

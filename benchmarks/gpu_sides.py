@@ -12,6 +12,7 @@ import gc
 import itertools
 import queue
 import time
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +23,7 @@ from benchmarks.gpu_models import Shape, Workload, denoiser_of, embeddings
 from benchmarks.sides import capture_call, widened
 from generation.engine.engine import Engine
 from generation.engine.hub import elsewhere
-from generation.engine.knee import Knee, best_of, measure
+from generation.engine.knee import Knee, Knees, finished, measuring, timing
 from generation.engine.request import Request
 from generation.engine.selfcheck import merges_exactly
 from generation.pipelines.shell import make_shell
@@ -132,9 +133,9 @@ class Contest:
         """I: forwards at the knee's width and decoding, one after the other and nothing between them."""
         width = self.width
         inputs = self._inputs(width)
-        forward = best_of(lambda: self._forward(inputs), repeats)
+        forward = finished(timing(lambda: self._forward(inputs), repeats))
         latents = self._latents()
-        decode = best_of(lambda: self._decode(latents), repeats)
+        decode = finished(timing(lambda: self._decode(latents), repeats))
         mean_steps = sum(self.workload.steps) / len(self.workload.steps)
         return {
             "rows_per_s": width / forward,
@@ -154,17 +155,18 @@ class Contest:
         counted = self._one["sample"] if "sample" in self._one else self._one["hidden_states"]
         area = counted.shape[1] if counted.ndim == 3 else counted.shape[2] * counted.shape[3]
 
-        def seconds(rows: int) -> float:
+        def seconds(rows: int) -> Generator[None, None, float]:
             try:
                 inputs = self._inputs(rows)
-                taken = best_of(lambda: self._forward(inputs))
+                taken: float = yield from timing(lambda: self._forward(inputs))
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
                 raise MemoryError from error
             self.forwards[rows] = round(1000 * taken, 3)
             return taken
 
-        return measure(seconds, area)
+        knee: Knee = finished(measuring(seconds, area))
+        return knee
 
     @torch.no_grad()
     def _capture(self) -> None:
@@ -207,7 +209,7 @@ class EngineWithErrands(Engine):
         self._pool = ThreadPoolExecutor(1)
         self._done: queue.SimpleQueue[tuple[Request, Any, Any, BaseException | None]] = queue.SimpleQueue()
         self._away = 0
-        self._denoiser = self.adopt(module, mergeable=mergeable, knee=knee)
+        self._denoiser = self.adopt(module, mergeable=mergeable, knees=Knees(knee))
 
     def run(self) -> None:
         """Tick until everything has ended; wait only when all that is left is away."""

@@ -61,9 +61,12 @@ async def open_backend(settings: Settings) -> AsyncIterator[Backend]:
         compile={"auto": None, "on": True, "off": False}[settings.compile],
         guided_share=settings.guided_share,
         attention=settings.attention,
+        float8=frozenset(settings.eight_bit),
     )
     objects = Classifier().objects if settings.classifier != "off" else None
-    backend = LocalBackend(data_dir=settings.data_dir, device=settings.device, speed=speed, objects=objects)
+    backend = LocalBackend(
+        data_dir=settings.data_dir, device=settings.device, speed=speed, objects=objects, taesd=settings.taesd
+    )
     try:
         yield backend
     finally:

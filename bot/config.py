@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     compile: Literal["auto", "on", "off"] = "auto"
     guided_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     attention: str | None = None
+    eight_bit: Annotated[tuple[str, ...], NoDecode] = ()
+    taesd: Annotated[tuple[str, ...], NoDecode] = ()
     classifier: Literal["off", "opennsfw"] = "off"
     welcome_credits: Annotated[int, Field(ge=0, le=MAX_WELCOME_CREDITS)] = 100
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -53,6 +55,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return frozenset(int(part) for part in value.replace(",", " ").split())
         return value
+
+    @field_validator("eight_bit", "taesd", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
     def database(self) -> str:

@@ -14,7 +14,7 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from generation.engine.watchdog import Watchdog
 from generation.errors import Cancelled, EngineBusy, EngineStopped
 from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.images.preview import preview_due, render_preview
+from generation.images.taesd import Taesd
 from generation.pipelines.loader import choose_device, leave_a_core_free
 from generation.pipelines.model import LoadedModel
 from generation.recipe import Lane, Recipe
@@ -54,7 +55,8 @@ class LocalBackend:
 
     data_dir: where recipes' `image` and `mask` live, and where models and digests are kept. device: "auto", "cpu" or
     "cuda[:n]". max_requests: how many requests may be anywhere between `submit` and their last event. speed: the
-    operator's wishes. watchdog: says when a tick takes too long.
+    operator's wishes. watchdog: says when a tick takes too long. taesd: folders or cached hub ids of small decoders for
+    previews, for whichever models they suit.
     Raises UnknownModel for a device that isn't there. `submit` takes the slot at once, before the first iteration.
     """
 
@@ -67,6 +69,7 @@ class LocalBackend:
         speed: Speed | None = None,
         watchdog: Watchdog | None = None,
         objects: Objects | None = None,
+        taesd: Sequence[str] = (),
     ) -> None:
         self._data_dir = data_dir
         self._device = choose_device(device)
@@ -78,7 +81,7 @@ class LocalBackend:
         compiles = self._device.type == "cuda" if self._speed.compile is None else self._speed.compile
         self._engine = Engine(self._send_away, self._compiler.submit if compiles else None)
         self._watchdog = watchdog or Watchdog(PATIENCE_S if self._device.type == "cuda" else PATIENCE_CPU_S)
-        self._models = Residents(self._engine, data_dir, self._device, self._speed)
+        self._models = Residents(self._engine, data_dir, self._device, self._speed, taesd)
         self._jobs: dict[str, Job] = {}
         self._arrivals = itertools.count()
         self._refusal: str | None = None
@@ -239,12 +242,16 @@ class LocalBackend:
         self._send(self._put, job, StepFinished(request.steps_done, request.total_steps, preview))
         # A preview would show what there is somebody to object to.
         if drawing.previewable and self._objects is None and preview_due(request.steps_done, request.total_steps):
-            self._side.submit(self._render_preview, job, drawing, latents)
+            lane = self._finisher if isinstance(drawing.model.preview, Taesd) else self._side
+            lane.submit(self._render_preview, job, request, drawing, latents)
 
-    def _render_preview(self, job: Job, drawing: Drawing, latents: torch.Tensor) -> None:
+    def _render_preview(self, job: Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
+        """For the next step's event; after the last one, or a cancel, nobody would see it any more."""
+        if request.cancelled or request.steps_done >= request.total_steps:
+            return
         try:
-            assert drawing.model.to_rgb is not None
-            job.preview = render_preview(latents, drawing.model.to_rgb, drawing.canvas.drawn)
+            assert drawing.model.preview is not None
+            job.preview = render_preview(latents, drawing.model.preview, drawing.canvas.drawn)
         except Exception:
             log.exception("a preview of %s failed; the picture itself goes on", job.id)
 
@@ -315,7 +322,7 @@ class LocalBackend:
         """
         while True:
             try:
-                take_in = self._mailbox.get(block=not self._engine.busy)
+                take_in = self._mailbox.get(block=not (self._engine.busy or self._engine.curious))
             except queue.Empty:
                 return True
             if take_in is None:

@@ -5,16 +5,20 @@ Knows the cache, the engine and the operator's wishes for speed; knows no jobs.
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from generation.backend import Speed
-from generation.engine.batching import Denoiser
+from generation.engine.calls import Denoiser
 from generation.engine.engine import Engine
-from generation.engine.knee import Knee, remembered
-from generation.engine.selfcheck import measure_knee, merges_exactly
+from generation.engine.float8 import is_in_float8, store_in_float8
+from generation.engine.knee import KneeFile, Knees, shape_class
+from generation.engine.profiling import area_of, measure_knee, profile_like
+from generation.engine.selfcheck import merges_exactly
 from generation.errors import UnknownModel
 from generation.pipelines.cache import ModelCache
 from generation.pipelines.calling import vae_scale_factor
@@ -27,27 +31,44 @@ log = logging.getLogger(__name__)
 class Residents(ModelCache):
     """A model cache whose models are ready to be drawn with: an engine has adopted their denoisers.
 
-    data_dir: where models and what was found out about them are kept.
+    data_dir: where models and what was found out about them are kept. taesd: see `loader.load`.
     """
 
-    def __init__(self, engine: Engine, data_dir: Path, device: torch.device, speed: Speed) -> None:
+    def __init__(
+        self, engine: Engine, data_dir: Path, device: torch.device, speed: Speed, taesd: Sequence[str] = ()
+    ) -> None:
         super().__init__(self._settle, self._leave, budget_bytes=memory_budget(device))
         self._engine = engine
         self._data_dir = data_dir
         self._device = device
         self._speed = speed
+        self._taesd = taesd
+        self._measured = KneeFile(data_dir / "models" / "knees.json")
         self._denoisers: dict[LoadedModel, list[Denoiser]] = {}
 
     def _settle(self, source: str) -> LoadedModel:
-        model = load(source, self._data_dir, self._device)
+        model = self._read(source)
         main, *others = model.denoisers
         self._speed_up(main)
         mergeable = merges_exactly(main)
-        knee = self._knee(model) if mergeable else None
-        adopted = [self._engine.adopt(main, mergeable=mergeable, knee=knee, adapters=model.loras.rows)]
+        knees = self._knees(model) if mergeable else None
+        loras, compiles = model.loras.rows, not is_in_float8(main)
+        adopted = [self._engine.adopt(main, mergeable=mergeable, knees=knees, adapters=loras, may_compile=compiles)]
         adopted += [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
         self._denoisers[model] = adopted
         return model
+
+    def _read(self, source: str) -> LoadedModel:
+        model = load(source, self._data_dir, self._device, self._taesd)
+        if source not in self._speed.float8:
+            return model
+        if store_in_float8(model.denoiser):
+            model.weigh()
+            return model
+        log.warning("%s is drawn with as it is, not in 8 bit", source)
+        model.close()
+        del model  # before its like comes
+        return load(source, self._data_dir, self._device, self._taesd)
 
     def _leave(self, model: LoadedModel) -> None:
         for denoiser in self._denoisers.pop(model):
@@ -66,20 +87,30 @@ class Residents(ModelCache):
             except (ValueError, RuntimeError, ImportError) as error:
                 raise UnknownModel(f"The attention {self._speed.attention!r} can't be used here: {error}") from error
 
-    def _knee(self, model: LoadedModel) -> Knee | None:
-        """Measured, or remembered. None for a variant that fails at its own native size: it loads all the same."""
+    def _knees(self, model: LoadedModel) -> Knees | None:
+        """Measured for the native size, or remembered; for other sizes as they come up.
+
+        None for a variant that fails at its own native size: it loads all the same.
+        """
         side = model.info.native_size // vae_scale_factor(model.pipeline)
-
-        def find() -> Knee:
-            return measure_knee(model.denoiser, side)
-
-        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
-        dtype = next(model.denoiser.parameters()).dtype
-        how = f"{dtype} {self._speed.attention or 'native'} {torch.get_num_threads()}"
+        key = self._key(model)
         try:
-            if self._engine.busy:  # what is measured beside other work is good enough for now, and not to be kept
-                return find()
-            return remembered(self._data_dir / "models" / "knees.json", f"{model.info.digest} {name} {how}", find)
+            known = self._measured.read(key)
+            native_class = shape_class(area_of(model.denoiser, side))
+            native = next((knee for knee in known if shape_class(knee.area) == native_class), None)
+            if native is None:
+                native = measure_knee(model.denoiser, side)
+                if not self._engine.busy:  # what is measured beside other work is good enough for now, not to be kept
+                    self._measured.add(key, native)
         except Exception:
             log.exception("how wide forwards of %s are worth making can't be measured", model.info.source)
             return None
+        find = functools.partial(profile_like, model.denoiser, native=native, native_side=side)
+        return Knees(native, known, find, functools.partial(self._measured.add, key))
+
+    def _key(self, model: LoadedModel) -> str:
+        """What the knees depend on beside the shape."""
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu"
+        dtypes = sorted({str(weight.dtype) for weight in model.denoiser.parameters()})
+        how = f"{'+'.join(dtypes)} {self._speed.attention or 'native'} {torch.get_num_threads()}"
+        return f"{model.info.digest} {name} {how}"

@@ -1,123 +1,17 @@
-"""Which denoiser calls may become one, how to join them, how to take the answer apart. Knows tensors, no requests.
+"""Several denoiser calls as one forward: how to join them, how to take the answer apart. Knows tensors, no requests.
 
-`families` says what each argument of a denoiser class is; this module does what follows from it. Calls may share a
-forward if they `fit`: their signatures are equal, and so are the forms of their residuals if both have some.
+Whether calls may be joined at all is for `calls` to say.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-import sys
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
 
-from generation.engine.adapters import RowAdapters, worn
-from generation.engine.compiling import CompiledForward
+from generation.engine.calls import ForwardCall
 from generation.engine.families import Family, Items, Kind, Padded, Positions, Residual, Rows, Scale, Timestep
-from generation.engine.knee import Knee
-from generation.engine.signature import Unmergeable, key
-
-
-class Denoiser:
-    """A module whose calls the engine intercepts. `forward` is the module's own, unpatched method.
-
-    family: None means that its calls are never merged. most_rows: by signature, what one forward may carry; only what
-    once ran out of memory has an entry. knee: see `engine.knee`; None means that a forward may be as wide as it likes.
-    adapters: its LoRAs. compiled: a faster way to call `forward`, if there is one.
-    """
-
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        family: Family | None,
-        knee: Knee | None = None,
-        adapters: RowAdapters | None = None,
-    ) -> None:
-        self.module = module
-        self.was_patched = "forward" in vars(module)
-        self.forward: Callable[..., Any] = module.forward
-        self.family = family
-        self.parameters = inspect.signature(self.forward)
-        self.knee = knee
-        self.adapters = RowAdapters(module) if adapters is None else adapters
-        self.compiled: CompiledForward | None = None
-        self.most_rows: dict[Hashable, int] = {}
-
-    def row_limit(self, call: ForwardCall) -> int:
-        """How many rows a forward of calls like this one should carry: beyond, waiting in order beats riding along."""
-        learnt = self.most_rows.get(call.signature, sys.maxsize)
-        return learnt if self.knee is None else min(learnt, self.knee.rows_at(call.area))
-
-
-class ForwardCall:
-    """A denoiser call as the pipeline made it.
-
-    rows: how many pictures' latents it carries (twice the pictures under classifier-free guidance).
-    area: positions of a row's latents, the first row's where they differ.
-    signature: calls must share it to be merged; None means never.
-    residuals: the form of what ControlNets and adapters add to it; None means that there are none.
-    mix: the LoRAs that its rows are drawn with. answers_twice: see `engine.cutoff`.
-    """
-
-    def __init__(self, denoiser: Denoiser, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.denoiser = denoiser
-        self.args = args
-        self.kwargs = kwargs
-        self.rows = 1
-        self.area = 1
-        self.named: dict[str, Any] = {}
-        self.signature: Hashable | None = None
-        self.residuals: Hashable | None = None
-        self.mix = worn()
-        self.answers_twice = False
-        if denoiser.family is not None:
-            self.named = dict(denoiser.parameters.bind(*args, **kwargs).arguments)
-            for name, value in list(self.named.items()):
-                # None, and a default that is spelt out, are the same as leaving the argument out.
-                default = denoiser.parameters.parameters[name].default
-                spelt_out = value is default and not isinstance(denoiser.family.arguments.get(name), Scale)
-                if spelt_out or (value is None and default is not inspect.Parameter.empty):
-                    del self.named[name]
-            self._describe(denoiser.family)
-
-    def __call__(self) -> Any:
-        """Make the call exactly as the pipeline made it."""
-        return self.denoiser.forward(*self.args, **self.kwargs)
-
-    def fits(self, others: Iterable[ForwardCall]) -> bool:
-        """Whether one forward can carry this call and `others`, which fit each other."""
-        return self.signature is not None and all(
-            self.signature == other.signature
-            and (self.residuals is None or other.residuals is None or self.residuals == other.residuals)
-            for other in others
-        )
-
-    def _describe(self, family: Family) -> None:
-        counted = self.named.get(family.counted)
-        if isinstance(counted, torch.Tensor) and counted.ndim:
-            self.area = counted.shape[1] if counted.ndim == 3 else math.prod(counted.shape[2:])
-        elif isinstance(counted, list) and counted and isinstance(counted[0], torch.Tensor):
-            self.area = math.prod(counted[0].shape[1:])
-        else:
-            return
-        self.rows = len(counted)
-        masks = family.masks()
-        parts: list[Hashable] = []
-        residuals: list[Hashable] = []
-        try:
-            for name, value in sorted(self.named.items()):
-                kind = family.arguments.get(name)
-                if name not in masks:
-                    mask = self.named.get(kind.mask) if isinstance(kind, Padded) else None
-                    into = residuals if isinstance(kind, Residual) else parts
-                    into.append((name, key(kind, value, self.rows, mask)))
-        except Unmergeable:
-            return
-        self.signature = (id(self.denoiser), *parts)
-        self.residuals = tuple(residuals) or None
 
 
 def run_merged(calls: Sequence[ForwardCall]) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map_only
 
-from generation.engine.batching import ForwardCall
+from generation.engine.calls import ForwardCall
 from generation.engine.families import Items, Kind, Padded, Positions, Residual, Rows, Timestep
 
 

@@ -15,13 +15,15 @@ from typing import Any
 import torch
 
 from generation.engine.adapters import RowAdapters
-from generation.engine.batching import Denoiser, ForwardCall, run_merged
+from generation.engine.batching import run_merged
+from generation.engine.calls import Denoiser, ForwardCall, extent
 from generation.engine.compiling import CompiledForward
 from generation.engine.cutoff import conditional_half, doubled
 from generation.engine.families import FAMILIES, Rows
 from generation.engine.hub import Errand, Fiber, Hub, forget_frames
-from generation.engine.knee import Knee
+from generation.engine.knee import Knees
 from generation.engine.order import Order
+from generation.engine.profiling import Profiler
 from generation.engine.request import Request, Status
 from generation.engine.stopwatch import Stopwatch
 from generation.errors import Cancelled, EngineStopped
@@ -60,6 +62,7 @@ class Engine:
         self._waiting: list[Request] = []
         self._running: dict[Request, Fiber] = {}
         self._order = Order()
+        self._profiler = Profiler()
         self._answers: dict[Request, _Answer] = {}
         self._errands: dict[Request, Errand] = {}
         self._send = send or self._do_now
@@ -72,17 +75,20 @@ class Engine:
         module: torch.nn.Module,
         *,
         mergeable: bool = True,
-        knee: Knee | None = None,
+        knees: Knees | None = None,
         adapters: RowAdapters | None = None,
+        may_compile: bool = True,
     ) -> Denoiser:
         """Make the module's calls park when they come from a request. Patches the instance, after any hooks it has.
 
         A class that `FAMILIES` doesn't list, or `mergeable=False`, runs every call alone. Forwards of several calls
-        stay within the `knee`. adapters: the module's LoRAs, if somebody loads any.
+        stay within the `knees`. adapters: the module's LoRAs, if somebody loads any. may_compile: whether
+        another thread may call the module meanwhile.
         """
-        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knee, adapters)
+        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knees, adapters)
         family = denoiser.family
-        if self._compile_in_background and family and isinstance(family.arguments[family.counted], Rows):
+        compilable = may_compile and family is not None and isinstance(family.arguments[family.counted], Rows)
+        if self._compile_in_background and compilable:
             denoiser.compiled = CompiledForward(denoiser.forward, self._compile_in_background)
 
         @functools.wraps(denoiser.forward)  # pipelines look at the signature
@@ -94,6 +100,7 @@ class Engine:
 
     def release(self, denoiser: Denoiser) -> None:
         """Undo `adopt`."""
+        self._profiler.forget(denoiser)
         if denoiser.was_patched:
             denoiser.module.forward = denoiser.forward
         else:
@@ -118,9 +125,14 @@ class Engine:
         at_work = len(self._running) > len(self._errands)
         return bool(self._waiting) or at_work or any(request.cancelled for request in self._errands)
 
+    @property
+    def curious(self) -> bool:
+        """Whether `step`, with nobody there, would still measure something for later requests."""
+        return bool(self._profiler) and not self._waiting and not self._running
+
     @torch.no_grad()
     def step(self) -> bool:
-        """One tick; False when nothing is left to do.
+        """One tick; False when nothing is left to do. With nobody there, one forward for what it is `curious` about.
 
         Gradients are off from the first statement to the last: grad mode belongs to the thread, so a pipeline that
         leaves its own `no_grad` block would otherwise switch them on for the others that are parked inside theirs.
@@ -131,6 +143,8 @@ class Engine:
         calls = self._choose()
         if calls:
             self._forward(calls)
+        elif self.curious:
+            self._profiler.step()
         return self.busy
 
     @torch.no_grad()
@@ -175,17 +189,13 @@ class Engine:
         """The request whose turn it is, with everything that can and may ride along, in the same order."""
         parked = {request: fiber for request, fiber in self._running.items() if not isinstance(fiber.call, Errand)}
         for request, fiber in parked.items():
-            request.rows = fiber.call.rows
+            request.work = fiber.call.work
         ranking = self._order.ranking(parked)
-        if not ranking:
-            return []
-        first: ForwardCall = self._running[ranking[0]].call
-        room = first.denoiser.row_limit(first) - first.rows
-        group = [(ranking[0], first)]
-        for request in ranking[1:]:
+        group: list[tuple[Request, ForwardCall]] = []
+        for request in ranking:
             call: ForwardCall = self._running[request].call
-            if call.rows <= room and call.fits(member for _, member in group):
-                room -= call.rows
+            calls = [member for _, member in group]
+            if not calls or (call.fits(calls) and call.denoiser.has_room(calls, call)):
                 group.append((request, call))
         return group
 
@@ -202,10 +212,11 @@ class Engine:
         watch.stop()
         self.forwards += 1
         self.merged_calls += len(group)
-        rows = sum(call.rows for _, call in group)
+        load = sum(call.load for _, call in group)
         for (request, call), output in zip(group, outputs, strict=True):
-            request.laps.append((watch, call.rows / rows))
-            self._order.charge(request, call.rows)
+            request.laps.append((watch, call.load / load))
+            self._order.charge(request, call.work)
+            self._profiler.note(call.denoiser, call.area)
             self._answers[request] = _Answer(doubled(output) if call.answers_twice else output)
 
     def _fail(self, group: Sequence[tuple[Request, ForwardCall]], error: Exception) -> None:
@@ -217,8 +228,9 @@ class Engine:
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
             # Failing at every step again would cost more than merging gains.
+            rows, area = extent([call for _, call in group])
             first = group[0][1]
-            first.denoiser.most_rows[first.signature] = sum(call.rows for _, call in group) // 2
+            first.denoiser.most_load[first.signature] = rows * area // 2
         for member in group:
             self._forward([member])
 

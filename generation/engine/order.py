@@ -1,6 +1,7 @@
 """Who goes first when not all can: lanes, turns among members, shortest remaining work with ageing.
 
-Work is counted in rows times steps. Knows requests; knows no forwards, no clock and no torch.
+Work is counted in rows times steps, a row of the model's native size being one. Knows requests; knows no forwards, no
+clock and no torch.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ class Order:
         if not any(other.lane is request.lane for other in self._entered):
             self._given = {share: given for share, given in self._given.items() if share[0] is not request.lane}
 
-    def charge(self, request: Request, rows: int) -> None:
-        """The request was given one step of `rows` rows."""
-        self._done += rows
-        self._given[request.lane, request.member] += rows
+    def charge(self, request: Request, work: float) -> None:
+        """The request was given one step of so much work."""
+        self._done += work
+        self._given[request.lane, request.member] += work
 
     def ranking(self, requests: Iterable[Request]) -> list[Request]:
         """The requests, the one to serve first in front."""
@@ -61,7 +62,7 @@ class Order:
         def key(request: Request) -> tuple[int, int, float, int]:
             ahead = self._given[request.lane, request.member] - least[request.lane]
             age = self._done - self._entered[request]
-            remaining = request.rows * request.steps_left()
+            remaining = request.work * request.steps_left()
             return request.lane_rank, int(ahead // TURN), remaining - AGEING * age, request.arrival
 
         return sorted(wanted, key=key)

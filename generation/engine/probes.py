@@ -26,20 +26,22 @@ class Probe:
         self.side = side
         self.other = other
         self._generator = generator
-        self._like = next(module.parameters())
+        # Weights may be stored in a smaller type than they compute in; diffusers' models say in which.
+        weight = next(module.parameters())
+        self._device, self._dtype = weight.device, getattr(module, "dtype", weight.dtype)
 
     def noise(self, *shape: int) -> torch.Tensor:
         """[rows, *shape]"""
         noise = torch.randn(self.rows, *shape, generator=self._generator)
-        return noise.to(self._like.device, self._like.dtype)
+        return noise.to(self._device, self._dtype)
 
     def full(self, value: float, dtype: torch.dtype | None = None) -> torch.Tensor:
         """[rows]"""
-        return torch.full((self.rows,), value, dtype=dtype or self._like.dtype, device=self._like.device)
+        return torch.full((self.rows,), value, dtype=dtype or self._dtype, device=self._device)
 
     def mask(self, tokens: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
         """[rows, tokens]; the last token is hidden."""
-        mask = torch.ones(self.rows, tokens, dtype=dtype, device=self._like.device)
+        mask = torch.ones(self.rows, tokens, dtype=dtype, device=self._device)
         mask[:, -1] = 0
         return mask
 
@@ -48,7 +50,7 @@ class Probe:
         half = self.side // 2
         ids = torch.zeros(half, half, columns)
         ids[..., -2], ids[..., -1] = torch.arange(half)[:, None], torch.arange(half)[None]
-        return ids.view(-1, columns).to(self._like.device, self._like.dtype)
+        return ids.view(-1, columns).to(self._device, self._dtype)
 
     @property
     def packed(self) -> int:

@@ -32,7 +32,7 @@ class Request:
     on_start: called on the engine's thread before the first forward that carries the request.
     on_end(result, error): called there exactly once; `error` is None or why there is no result.
     count_steps: the number of steps, once the pipeline has prepared them (image-to-image runs fewer than asked for).
-    steps_done: set by the body as steps end. rows: how many it brings to a forward, known from its first call on.
+    steps_done: set by the body as steps end. work: of one step (see `order`), known from its first call on.
     guided_share: the share of its steps that is drawn under guidance. pictures: how many it draws, when its calls carry
     each twice for the guidance.
     cancelled: may be set from any thread; obeyed at the next step.
@@ -63,12 +63,12 @@ class Request:
         self.started = False
         self.laps: list[tuple[Stopwatch, float]] = []
         self.arrival = arrival
-        self.rows = 1
+        self.work = 1.0
         self.pictures = 0
         self.guided_share = 1.0
 
     def device_s(self) -> float:
-        """The request's share of the device time of its forwards, by rows. Waits for the device."""
+        """The request's share of the device time of its forwards, by what each row cost. Waits for the device."""
         return sum(watch.seconds() * share for watch, share in self.laps)
 
     @property

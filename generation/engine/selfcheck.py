@@ -1,6 +1,4 @@
-"""What is asked of a checkpoint once, at load, with calls of our own making.
-
-Does it give the same answers merged as alone? No means: never merge. And how wide are its forwards worth making?
+"""What is asked of a denoiser at load, with calls of our own making: does it give the same answers merged as alone?
 
 Custom attention processors, quantisation and adapters can make a module mix its rows without any error. A comparison of
 two random calls finds that before a member's picture does.
@@ -13,10 +11,10 @@ import logging
 import torch
 
 from generation.engine import probes
-from generation.engine.batching import Denoiser, ForwardCall, run_merged
+from generation.engine.batching import run_merged
+from generation.engine.calls import Denoiser, ForwardCall
 from generation.engine.exactness import alike, difference
 from generation.engine.families import FAMILIES
-from generation.engine.knee import Knee, best_of, measure
 
 log = logging.getLogger(__name__)
 
@@ -47,28 +45,3 @@ def merges_exactly(module: torch.nn.Module) -> bool:
         log.warning("%s differs by %.1e between merged and alone and will run unmerged", name, worst)
         return False
     return True
-
-
-def measure_knee(module: torch.nn.Module, side: int) -> Knee:
-    """The knee of a module that `merges_exactly`, for latents of `side` times `side`. Takes a second or two."""
-    device = next(module.parameters()).device
-    generator = torch.Generator().manual_seed(0)
-
-    def seconds(rows: int) -> float:
-        inputs = probes.inputs(module, rows, side, generator)
-
-        def run() -> None:
-            with torch.no_grad():
-                module(**inputs)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-
-        try:
-            return best_of(run)
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise MemoryError from error
-
-    denoiser = Denoiser(module, FAMILIES[type(module).__name__])
-    area = ForwardCall(denoiser, (), probes.inputs(module, 1, side, generator)).area
-    return measure(seconds, area)

@@ -1,4 +1,5 @@
-"""From pixels to the latents that a denoiser sees, and from the shapes denoisers keep them in back to rows and columns.
+"""From pixels to the latents that a denoiser sees, and back; and from the forms that denoisers keep them in to rows and
+columns.
 
 Knows autoencoders and their scaling, no pipelines.
 """
@@ -13,7 +14,10 @@ import torch
 FRAMED = frozenset({"AutoencoderKLQwenImage"})
 """Autoencoders of videos: a picture is one frame, its dimension the third."""
 
-KNOWN = FRAMED | {"AutoencoderKL", "AutoencoderDC"}
+UNSCALED = frozenset({"VQModel"})
+"""Kandinsky draws and decodes its latents as they are, whatever the config says of scaling."""
+
+KNOWN = FRAMED | UNSCALED | {"AutoencoderKL", "AutoencoderDC", "AutoencoderKLFlux2", "AutoencoderTiny"}
 
 
 def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor | None:
@@ -25,12 +29,31 @@ def encode(vae: Any, pixels: torch.Tensor) -> torch.Tensor | None:
     if kind not in KNOWN:
         return None
     given = pixels.to(vae.device, vae.dtype)
-    answer = vae.encode(given.unsqueeze(2) if kind in FRAMED else given)
-    raw = answer.latent if hasattr(answer, "latent") else answer.latent_dist.mode()
+    raw = _mode(vae.encode(given.unsqueeze(2) if kind in FRAMED else given))
     raw = raw.squeeze(2) if kind in FRAMED else raw
+    if kind in UNSCALED:
+        return raw
     mean, std = _shift_and_scale(vae, raw)
-    latents: torch.Tensor = (raw - mean) / std
-    return latents
+    return (raw - mean) / std
+
+
+def decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Latents as `encode` gives them -> pixels [n, 3, h, w], about -1..1; only for autoencoders that it knows."""
+    kind = type(vae).__name__
+    latents = latents.to(vae.device, vae.dtype)
+    if kind in UNSCALED:
+        return vae.decode(latents, force_not_quantize=True).sample
+    mean, std = _shift_and_scale(vae, latents)
+    raw = latents * std + mean
+    return vae.decode(raw.unsqueeze(2)).sample.squeeze(2) if kind in FRAMED else vae.decode(raw).sample
+
+
+def _mode(answer: Any) -> torch.Tensor:
+    """The latents in what `encode` answers, which every kind calls by another name."""
+    for name in ("latent", "latents"):
+        if hasattr(answer, name):
+            return getattr(answer, name)
+    return answer.latent_dist.mode()
 
 
 def rows_and_columns(latents: torch.Tensor, channels: int, width: int, height: int) -> torch.Tensor | None:
@@ -53,8 +76,17 @@ def rows_and_columns(latents: torch.Tensor, channels: int, width: int, height: i
 
 
 def _shift_and_scale(vae: Any, like: torch.Tensor) -> tuple[torch.Tensor | float, torch.Tensor | float]:
-    """What pipelines undo before they decode: one scaling factor, or a mean and a spread per channel."""
+    """What pipelines undo before they decode: one scaling factor, or a mean and a spread per channel.
+
+    FLUX.2 has a mean and a spread for each channel and each place in a patch of 2 by 2.
+    """
     config = vae.config
+    if hasattr(vae, "bn"):
+        channels, height, width = like.shape[1:]
+        mean = vae.bn.running_mean
+        std = torch.sqrt(vae.bn.running_var + config.batch_norm_eps)
+        tiles = [part.view(1, channels, 2, 2).repeat(1, 1, height // 2, width // 2).to(like) for part in (mean, std)]
+        return tiles[0], tiles[1]
     scale = getattr(config, "scaling_factor", None) or 1.0
     means, stds = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if means is not None and stds is not None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load
 from generation.backend import ModelInfo
 from generation.errors import GenerationError, OutOfMemory, UnknownModel
 from generation.images.enlarge import load_enlarger
-from generation.pipelines.calling import UNGUIDED, calling_of, native_size
+from generation.images.preview import Preview, fit_factors
+from generation.images.taesd import TAESD, find_taesd
+from generation.pipelines.calling import UNGUIDED, calling_of, native_size, vae_scale_factor
 from generation.pipelines.model import LoadedModel, sibling
 from generation.pipelines.registry import Architecture, architecture_of
 from generation.pipelines.schedulers import config_of, schedulers_for
@@ -68,11 +71,14 @@ def resolve(source: str, data_dir: Path) -> Path:
         raise UnknownModel(f"{source} is neither here nor on the hub: {error}") from error
 
 
-def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
-    """Read the checkpoint and move it to the device; seconds to minutes. Raises UnknownModel, OutOfMemory."""
+def load(source: str, data_dir: Path, device: torch.device, taesd: Sequence[str] = ()) -> LoadedModel:
+    """Read the checkpoint and move it to the device; seconds to minutes. Raises UnknownModel, OutOfMemory.
+
+    taesd: folders or cached hub ids of decoders for previews, of which the first that suits the model is taken.
+    """
     path = resolve(source, data_dir)
     try:
-        return _load(source, path, data_dir, device)
+        return _load(source, path, data_dir, device, taesd)
     except GenerationError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -82,7 +88,7 @@ def load(source: str, data_dir: Path, device: torch.device) -> LoadedModel:
         raise UnknownModel(f"The model {source} can't be loaded: {error}") from error
 
 
-def _load(source: str, path: Path, data_dir: Path, device: torch.device) -> LoadedModel:
+def _load(source: str, path: Path, data_dir: Path, device: torch.device, taesd: Sequence[str]) -> LoadedModel:
     _hush_libraries()
     pipeline = _read_file(path, device) if path.is_file() else _read_folder(path, device)
     architecture = architecture_of(pipeline)
@@ -95,7 +101,19 @@ def _load(source: str, path: Path, data_dir: Path, device: torch.device) -> Load
     info = _describe(source, path, data_dir, pipeline, architecture)
     with torch.no_grad():
         enlarger = load_enlarger(path, device=device, dtype=choose_dtype(device, type(pipeline).__name__))
-        return LoadedModel(info, architecture, pipeline, enlarger)
+        return LoadedModel(info, architecture, pipeline, enlarger, _preview(pipeline, path, taesd))
+
+
+def _preview(pipeline: Any, path: Path, taesd: Sequence[str]) -> Preview | None:
+    """How to show unfinished pictures: by a small decoder where one is at hand and suits, else by colours alone."""
+    vae = getattr(pipeline, "vae", None) or getattr(pipeline, "movq", None)
+    if vae is None:
+        return None
+    own = path / TAESD
+    placed = {"device": vae.device, "dtype": vae.dtype}
+    downscale = vae_scale_factor(pipeline)
+    found = find_taesd([*([own] if own.is_dir() else []), *taesd], vae, downscale, **placed)
+    return found or fit_factors(vae, downscale)
 
 
 def _describe(source: str, path: Path, data_dir: Path, pipeline: Any, architecture: Architecture) -> ModelInfo:
@@ -215,12 +233,13 @@ def _read_hints(path: Path) -> Hints:
 
 
 def digest_of(path: Path, data_dir: Path) -> str:
-    """sha256 over all safetensors files, in the order of their names, as hex.
+    """sha256 over all safetensors files that pictures depend on, in the order of their names, as hex.
 
     Reading tens of gigabytes takes a while, so it is kept in `data_dir/models/digests.json` until a file's size or time
     changes.
     """
     files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+    files = [file for file in files if file.parent != path / TAESD]
     stamps = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     store = data_dir / "models" / "digests.json"
     known = _known_digests(store)

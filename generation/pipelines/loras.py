@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from generation.engine.adapters import Mix, RowAdapters, wearing
+from generation.engine.float8 import is_in_float8
 from generation.errors import UnknownAdapter
 from generation.recipe import LORAS
 
@@ -89,6 +90,8 @@ class Loras:
             return self._adapters[file.key]
         if not hasattr(self._pipeline, "load_lora_weights"):
             raise UnknownAdapter(f"This model takes no LoRAs. Leave `--lora {file.name}` out.")
+        if is_in_float8(self._parts[0]):  # PEFT would keep the LoRA in 8 bit, too
+            raise UnknownAdapter(f"This model is kept in 8 bit and takes no LoRAs. Leave `--lora {file.name}` out.")
         self._make_room()
         adapter = f"lora{next(self._numbers)}"
         try:

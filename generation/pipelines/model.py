@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from generation.engine.hub import elsewhere
 from generation.errors import InvalidRecipe
 from generation.images.decoding import Decoder
 from generation.images.enlarge import Enlarger
-from generation.images.preview import fit_preview
+from generation.images.preview import Preview
 from generation.pipelines.calling import Calling, calling_of, vae_scale_factor
 from generation.pipelines.loras import Loras
 from generation.pipelines.prompts import PromptMemory, spreading
@@ -24,24 +25,29 @@ from generation.recipe import Recipe, Task
 class LoadedModel:
     """Shared by all requests for one checkpoint.
 
-    denoisers: the modules to hand to `Engine.adopt`, the one that counts first. to_rgb: see `images.preview`; None
-    where there can be no preview. size_bytes: of all weights.
+    denoisers: the modules to hand to `Engine.adopt`, the one that counts first. preview: None where there can be none.
+    size_bytes: of all weights.
     enlarger: makes every finished picture larger than the recipe says; only models that bring one have it.
     loras: those that recipes name, loaded when the first one does.
     """
 
     def __init__(
-        self, info: ModelInfo, architecture: Architecture, pipeline: Any, enlarger: Enlarger | None = None
+        self,
+        info: ModelInfo,
+        architecture: Architecture,
+        pipeline: Any,
+        enlarger: Enlarger | None = None,
+        preview: Preview | None = None,
     ) -> None:
         self.info = info
         self.architecture = architecture
         self.denoisers: tuple[torch.nn.Module, ...] = tuple(getattr(pipeline, name) for name in architecture.denoisers)
         self.vae = getattr(pipeline, "vae", None)
         self.enlarger = enlarger
-        self.to_rgb = None if self.vae is None else fit_preview(self.vae, vae_scale_factor(pipeline))
-        parts = [*pipeline.components.values(), enlarger]
-        modules = [part for part in parts if isinstance(part, torch.nn.Module)]
-        self.size_bytes = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+        self.preview = preview
+        modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        self._parts = [*modules, enlarger, getattr(preview, "autoencoder", None)]
+        self.size_bytes = size_of(self._parts)
         self._pipelines = {task: sibling(pipeline, cls) for task, cls in architecture.tasks.items()}
         self._callings = {task: calling_of(each, self.denoiser) for task, each in self._pipelines.items()}
         self._prompts = PromptMemory()
@@ -83,10 +89,20 @@ class LoadedModel:
             raise InvalidRecipe(f"The model {self.info.source} can't do chaos; leave --chaos out.")
         shell.encode_prompt = spreading(shell.encode_prompt, places, recipe.chaos, recipe.seeds())
 
+    def weigh(self) -> None:
+        """Find `size_bytes` again, after something was done to the weights."""
+        self.size_bytes = size_of(self._parts)
+
     def close(self) -> None:
         """Cut what ties the weights to themselves, so that they are free as soon as nobody else has them."""
         for module in self._autoencoders:
             del module.decode, module.encode
+
+
+def size_of(parts: Iterable[torch.nn.Module | None]) -> int:
+    """Bytes of the weights of all that are modules; what is there twice counts once."""
+    weights = {id(weight): weight for part in parts if part is not None for weight in part.parameters()}
+    return sum(weight.numel() * weight.element_size() for weight in weights.values())
 
 
 def sibling(pipeline: Any, cls: type) -> Any:

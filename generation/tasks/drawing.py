@@ -66,7 +66,7 @@ class Drawing:
         if getattr(self.shell, "safety_checker", None) is not None:
             self.shell.run_safety_checker = self._noting_flags(self.shell.run_safety_checker)
         # A preview would show what the checker is there to withhold.
-        self.previewable = model.to_rgb is not None and getattr(self.shell, "safety_checker", None) is None
+        self.previewable = model.preview is not None and getattr(self.shell, "safety_checker", None) is None
 
     def total_steps(self) -> int:
         """The number of steps; right once the pipeline has reached its first denoiser call."""

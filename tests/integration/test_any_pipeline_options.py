@@ -1,9 +1,8 @@
-"""What may be asked of checkpoints of other kinds than Stable Diffusion: schedulers, previews, chaos, refusals."""
+"""What may be asked of checkpoints of other kinds than Stable Diffusion: schedulers, chaos, refusals."""
 
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from generation.errors import InvalidRecipe
-from generation.images.preview import render_preview
 from generation.pipelines.calling import calling_of, native_size
 from generation.pipelines.loader import load
 from generation.pipelines.model import LoadedModel
@@ -49,31 +46,6 @@ def test_native_size_is_what_the_pipeline_itself_draws(kind: str, side: int, gra
 
     assert native_size(pipeline, pipeline.transformer) == side
     assert calling_of(pipeline, pipeline.transformer).grain == grain
-
-
-@pytest.mark.parametrize("kind", ["flux", "sd3", "qwen", "z-image"])
-def test_previews_show_the_picture_in_its_shape(
-    kind: str, model: Callable[[str], LoadedModel], make_recipe: Callable[..., Recipe], data_dir: Path
-) -> None:
-    drawing = Drawing(model(kind), make_recipe(width=48, num_inference_steps=2), data_dir)
-    guesses: list[torch.Tensor] = []
-
-    with torch.no_grad():
-        latents = drawing.run(guesses.append)
-
-    torch.testing.assert_close(guesses[-1], latents, atol=1e-4, rtol=1e-4)  # nothing is left to guess
-    assert drawing.previewable
-    assert drawing.model.to_rgb is not None
-    webp = render_preview(guesses[0], drawing.model.to_rgb, drawing.canvas.drawn)
-    assert webp is not None
-    with Image.open(io.BytesIO(webp)) as picture:
-        assert picture.size == (256, 85)  # two of 48 x 32 side by side
-
-
-def test_latents_whose_scaling_nobody_described_show_no_preview(
-    model: Callable[[str], LoadedModel], make_recipe: Callable[..., Recipe], data_dir: Path
-) -> None:
-    assert not Drawing(model("flux2-klein"), make_recipe(), data_dir).previewable
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux"])

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,10 @@ import pytest
 
 from benchmarks.bench import goal, percentile, spread, table
 from benchmarks.gpu_models import SHAPES, count_parameters
+from benchmarks.sections import Notes, Section, run_apart, run_here
 from generation.recipe import Recipe, Task
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def last_line(printed: str) -> dict[str, Any]:
@@ -109,21 +117,109 @@ def test_fairness_counts_ticks_and_bits(random_folder: Path, capsys: pytest.Capt
 def test_gpu_runs_in_miniature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from benchmarks.gpu import main
 
-    main(["--dry", "--out", str(tmp_path)])
+    main(["--dry", "--here", "--out", str(tmp_path)])
 
     found = last_line(capsys.readouterr().out)
     assert found["errors"] == []
     assert found["status"] == "complete"
-    sides = {name: sorted(set(entry) & {"P", "C", "H", "H+C", "I"}) for name, entry in found["workloads"].items()}
+    known = {"P", "C", "H", "H+C", "H8", "I"}
+    sides = {name: sorted(set(entry) & known) for name, entry in found["workloads"].items()}
     assert sides == {
         "SD 1.5, 512, 25 steps": ["C", "H", "H+C", "I", "P"],
-        "SDXL, 1024, 20 steps": ["H", "I", "P"],
+        "SDXL, 1024, 20 steps": ["C", "H", "H+C", "I", "P"],
         "SDXL, 1024, 30 steps": ["H", "I", "P"],
         "SDXL Turbo, 512, 1-4 steps": ["H", "I", "P"],
-        "FLUX.1, 1024, 4 steps": ["C", "H", "H+C", "I", "P"],
+        "FLUX.1, 1024, 4 steps": ["C", "H", "H+C", "H8", "I", "P"],
     }
+    assert found["workloads"]["FLUX.1, 1024, 4 steps"]["float8"]["of_bytes"] < 0.5
     assert json.loads((tmp_path / "results.json").read_text())["workloads"] == found["workloads"]
     assert "| SDXL Turbo, 512, 1-4 steps |" in (tmp_path / "tables.md").read_text()
+
+
+def test_one_side_that_fails_costs_only_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import gpu
+    from benchmarks.gpu_sides import Contest
+
+    def fail(self: Contest, repeats: int) -> Any:
+        raise RuntimeError("no ceiling today")
+
+    monkeypatch.setattr(Contest, "ideal", fail)
+    monkeypatch.setattr(gpu, "workloads_of", lambda model, side="": [gpu.WORKLOADS[0]] if model == "sd15" else [])
+
+    gpu.main(["--dry", "--here", "--out", str(tmp_path)])
+
+    found = last_line(capsys.readouterr().out)
+    assert found["errors"] == ["SD 1.5, 512, 25 steps, I: RuntimeError: no ceiling today"]
+    assert {"P", "C", "H", "H+C"} <= found["workloads"]["SD 1.5, 512, 25 steps"].keys()
+
+
+NOT_ON_A_GPU_MACHINE = (
+    "discord",
+    "sqlalchemy",
+    "aiosqlite",
+    "pydantic",
+    "alembic",
+    "typer",
+    "matplotlib",
+    "scipy.stats",
+)
+
+
+def test_gpu_needs_nothing_of_the_bot_s() -> None:
+    """The machine with the GPU may have torch and little else."""
+    blocked = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in NOT_ON_A_GPU_MACHINE)
+    subprocess.run([sys.executable, "-c", f"{blocked}import benchmarks.gpu"], check=True, cwd=ROOT, timeout=300)
+
+
+# -- sections ----------------------------------------------------------------------------------------------------------
+
+
+def noting(notes: Notes) -> None:
+    notes.found["first"] = 1
+    notes.save()
+
+
+def hanging(notes: Notes) -> None:
+    noting(notes)
+    threading.Event().wait()
+
+
+def crashing(notes: Notes) -> None:
+    noting(notes)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def raising(notes: Notes) -> None:
+    noting(notes)
+    notes.attempt("a side", lambda: 1 / 0)
+    notes.found["second"] = 2
+    raise ValueError("that was all")
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds", "errors"),
+    [
+        (noting, 60, None),
+        (hanging, 0.5, ["x: ended after 0 s"]),
+        (crashing, 60, ["x: died with exit code -11"]),
+        (raising, 60, ["a side: ZeroDivisionError: division by zero", "x: ValueError: that was all"]),
+    ],
+)
+def test_a_section_that_ends_badly_keeps_what_it_found(
+    body: Callable[[Notes], None], seconds: float, errors: list[str] | None, tmp_path: Path
+) -> None:
+    heard: list[dict[str, Any]] = []
+
+    found = run_apart(Section("x", body, 60), seconds, tmp_path / "notes.json", heard.append)
+
+    assert found.get("errors") == errors
+    assert found["first"] == 1
+    assert heard
+    if body is raising:
+        assert found["second"] == 2
+        assert run_here(Section("x", body, 60), 60) == found
 
 
 @pytest.mark.parametrize("model", SHAPES)

@@ -1,4 +1,4 @@
-"""From latents to pictures: previews, decoding one by one and in tiles, overflow, what the safety checker flags."""
+"""From latents to pictures: decoding one by one and in tiles, overflow, what the safety checker flags."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from generation.errors import GenerationError
 from generation.images import decoding
 from generation.images.decoding import Decoder
 from generation.images.latents import encode, rows_and_columns
-from generation.images.preview import render_preview
-from generation.pipelines.loader import resolve
 from generation.recipe import Recipe
 from generation.safety import Classifier
 from generation.tasks.drawing import Drawing
@@ -113,22 +111,6 @@ def test_latents_in_patches_are_laid_out_as_the_pipeline_unpacks_them() -> None:
     torch.testing.assert_close(laid_out, wanted)
     assert rows_and_columns(packed, 3, 48, 32) is None
     assert rows_and_columns(packed[:, :5], 4, 48, 32) is None
-
-
-def test_preview_shows_the_colours_of_the_picture(load_model: Callable[[Path], Any], data_dir: Path) -> None:
-    """On the embedded model, whose autoencoder is trained: red stays red without the decoder."""
-    model = load_model(resolve("tiny", data_dir))
-    pixels = torch.tensor([0.8, -0.8, -0.8]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
-    with torch.no_grad():
-        latents = encode(model.vae, pixels)
-
-    webp = render_preview(latents, model.to_rgb, (64, 64))
-    assert webp is not None
-    with Image.open(io.BytesIO(webp)) as preview:
-        red, green, blue = preview.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    assert red > 150
-    assert green < 110
-    assert blue < 110
 
 
 def test_classifier_flags_besides_the_checker(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from generation.engine.engine import Engine
-from generation.engine.knee import Knee
+from generation.engine.knee import Knee, Knees
 from generation.engine.request import Request, Status
 from generation.errors import Cancelled, EngineStopped
 from generation.recipe import Lane
@@ -186,7 +186,7 @@ def test_members_take_turns(engine: Engine, module: UNet2DConditionModel) -> Non
 
 def test_forwards_of_several_requests_stay_within_the_knee(engine: Engine) -> None:
     module = UNet2DConditionModel()
-    engine.adopt(module, knee=Knee(rows=4, area=1))
+    engine.adopt(module, knees=Knees(Knee(rows=4, area=1)))
     stories = [Story(module, value=i, rows=rows, arrival=i) for i, rows in enumerate((2, 1, 2, 6))]
 
     run(engine, *stories)

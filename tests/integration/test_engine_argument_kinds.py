@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from generation.engine.batching import Denoiser, ForwardCall, collate, run_merged, split
+from generation.engine.batching import collate, run_merged, split
+from generation.engine.calls import Denoiser, ForwardCall
 from generation.engine.families import (
     Alone,
     Family,

@@ -8,7 +8,8 @@ import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
-from generation.engine.batching import Denoiser, ForwardCall, collate, run_merged, split
+from generation.engine.batching import collate, run_merged, split
+from generation.engine.calls import Denoiser, ForwardCall
 from generation.engine.families import (
     FAMILIES,
 )

@@ -18,7 +18,8 @@ import torch
 from generation.engine.engine import Engine
 from generation.engine.families import FAMILIES
 from generation.engine.probes import PROBES
-from generation.engine.selfcheck import measure_knee, merges_exactly
+from generation.engine.profiling import measure_knee
+from generation.engine.selfcheck import merges_exactly
 from generation.errors import Cancelled
 from tests.integration.families import builders as b
 from tests.integration.families.cases import Case, denoisers

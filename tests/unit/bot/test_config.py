@@ -34,6 +34,13 @@ def test_guilds_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> N
     assert not settings.serves(56)
 
 
+@pytest.mark.parametrize("name", ["taesd", "eight_bit"])
+def test_models_are_separated_by_commas_and_keep_their_order(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert getattr(load(None), name) == ()
+    monkeypatch.setenv(f"LIMNER_{name.upper()}", "someone/taesd, /models/my decoder,")
+    assert getattr(load(None), name) == ("someone/taesd", "/models/my decoder")
+
+
 def test_env_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
     file.write_text("LIMNER_MODEL=/models/mine\nLIMNER_WELCOME_CREDITS=7\nOTHER=1\n")

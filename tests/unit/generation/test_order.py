@@ -12,7 +12,7 @@ from generation.recipe import Lane
 
 def request(arrival: int, *, lane: Lane = Lane.FAST, member: str = "", steps: int = 10, rows: int = 8) -> Request:
     made = Request(str(arrival), lane, lambda: None, arrival=arrival, member=member, on_end=lambda *_: None)
-    made.total_steps, made.rows = steps, rows
+    made.total_steps, made.work = steps, rows
     return made
 
 
@@ -23,7 +23,7 @@ def play(order: Order, requests: list[Request]) -> list[str]:
     left, ends = list(requests), []
     while left:
         first = order.ranking(left)[0]
-        order.charge(first, first.rows)
+        order.charge(first, first.work)
         first.steps_done += 1
         if first.steps_done == first.total_steps:
             left.remove(first)
@@ -73,7 +73,7 @@ def test_who_comes_later_starts_level() -> None:
     served = {"0": 0, "1": 0}
     for _ in range(400):
         first = order.ranking([old, new])[0]
-        order.charge(first, first.rows)
+        order.charge(first, first.work)
         first.steps_done += 1
         served[first.id] += 1
     assert abs(served["0"] - served["1"]) <= 2 * TURN // 8
@@ -90,7 +90,7 @@ def test_a_long_request_is_overtaken_only_so_often() -> None:
         if order.ranking([short, long])[0] is long:
             break
         for _ in range(4):
-            order.charge(short, short.rows)
+            order.charge(short, short.work)
         order.leave(short)
         overtaken += 1
         assert overtaken < 1000
