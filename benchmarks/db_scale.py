@@ -161,10 +161,10 @@ class Desk:
         return 2 + number * 7919 % self.scale.members
 
     async def info(self, number: int) -> None:
-        await self.studio.account(self.member(number))
+        await self.studio.accounts.view(self.member(number))
 
     async def info_of_the_collector(self, number: int) -> None:
-        await self.studio.account(COLLECTOR)
+        await self.studio.accounts.view(COLLECTOR)
 
     async def claim(self, number: int) -> None:
         """One that wins; given back outside the measurement by `give_back`."""
@@ -176,10 +176,10 @@ class Desk:
             await jobs.place_in_queue(session, job_id)
 
     async def statement(self, number: int) -> None:
-        await self.studio.statement(self.member(number), 0)
+        await self.studio.accounts.statement(self.member(number), 0)
 
     async def statement_of_the_collector(self, number: int) -> None:
-        await self.studio.statement(COLLECTOR, number % 50)
+        await self.studio.accounts.statement(COLLECTOR, number % 50)
 
     async def look_for_work(self, number: int) -> None:
         """What the dispatcher asks at every wake beside claiming."""

@@ -155,7 +155,7 @@ async def _check_books(settings: Settings) -> tuple[str, ...]:
 async def _grant(settings: Settings, member_id: int, amount: int) -> int:
     async with open_database(settings) as database:
         studio = Studio(database, Storage(settings.data_dir), clock=now, welcome_credits=settings.welcome_credits)
-        return await studio.grant(member_id, amount, by=0, id=f"grant:cli:{secrets.token_hex(8)}")
+        return await studio.accounts.grant(member_id, amount, by=0, id=f"grant:cli:{secrets.token_hex(8)}")
 
 
 async def _list_models(settings: Settings) -> list[tuple[str, str, bool]]:

@@ -23,7 +23,7 @@ MAX_LISTED = 6
 @app_commands.command(name="info", description="Your credits, your queue and your running jobs")
 async def info(interaction: discord.Interaction[Limner]) -> None:
     user, roles = interaction.user.id, role_ids(interaction.user)
-    looking = interaction.client.studio.account(user, guild_id=interaction.guild_id, role_ids=roles)
+    looking = interaction.client.studio.accounts.view(user, guild_id=interaction.guild_id, role_ids=roles)
     account = await in_time(interaction, looking)
     embed = discord.Embed(title="Your info", colour=BLURPLE)
     reserved = f" ({account.pending} more reserved for jobs under way)" if account.pending else ""

@@ -34,7 +34,7 @@ class Credits(AdminGroup, name="credits", description="Grant and look up credits
         member: discord.Member,
         amount: app_commands.Range[int, 1, MAX_GRANT],
     ) -> None:
-        granting = interaction.client.studio.grant(member.id, amount, **decided(interaction, "grant"))
+        granting = interaction.client.studio.accounts.grant(member.id, amount, **decided(interaction, "grant"))
         available = await in_time(interaction, granting)
         text = f"Granted **{amount}** credits to {member.mention}, who now has **{available}**."
         await reply(interaction, text)
@@ -51,7 +51,7 @@ class Credits(AdminGroup, name="credits", description="Grant and look up credits
 
 async def _account(interaction: discord.Interaction[Limner], member: discord.Member) -> AccountView:
     roles = role_ids(member)
-    return await interaction.client.studio.account(member.id, guild_id=interaction.guild_id, role_ids=roles)
+    return await interaction.client.studio.accounts.view(member.id, guild_id=interaction.guild_id, role_ids=roles)
 
 
 class Models(AdminGroup, name="models", description="The models that draw"):
@@ -86,7 +86,7 @@ class Models(AdminGroup, name="models", description="The models that draw"):
 
 @app_commands.command(name="books", description="Prove that the credits add up")
 async def books(interaction: discord.Interaction[Limner]) -> None:
-    report = await in_time(interaction, interaction.client.studio.check_books())
+    report = await in_time(interaction, interaction.client.studio.accounts.check_books())
     text = f"{report.transfers} transfers between {report.accounts} accounts."
     if not report.problems:
         await reply(interaction, f"The books balance: {text}")

@@ -36,6 +36,6 @@ async def turbo(interaction: discord.Interaction[Limner]) -> None:
 
 
 async def _prefer(interaction: discord.Interaction[Limner], lane: Lane) -> None:
-    await in_time(interaction, interaction.client.studio.prefer_lane(interaction.user.id, lane))
+    await in_time(interaction, interaction.client.studio.accounts.prefer_lane(interaction.user.id, lane))
     flags = " or ".join(f"`--{other}`" for other in Lane if other is not lane)
     await reply(interaction, f"{ANSWERS[lane]} {flags} in a prompt still counts for that job.")

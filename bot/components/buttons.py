@@ -120,7 +120,7 @@ class Statement(OurButton, template=STATEMENT_TEMPLATE):
         self.page = decode_statement(custom_id)
 
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
-        page = await interaction.client.studio.statement(interaction.user.id, self.page)
+        page = await interaction.client.studio.accounts.statement(interaction.user.id, self.page)
         view = account_view(newer=self.page - 1 if self.page else None, older=self.page + 1 if page.more else None)
         await interaction.response.edit_message(embed=statement_embed(page), view=view)
 
@@ -130,7 +130,7 @@ class StatementFile(OurButton, template=STATEMENT_FILE):
 
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
         await defer_privately(interaction)
-        csv = await interaction.client.studio.statement_csv(interaction.user.id)
+        csv = await interaction.client.studio.accounts.statement_csv(interaction.user.id)
         await interaction.edit_original_response(attachments=[discord.File(io.BytesIO(csv), "statement.csv")])
 
 

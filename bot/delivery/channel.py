@@ -116,7 +116,7 @@ class ChannelDelivery:
     async def deliver(self, job: Job, images: Sequence[Image]) -> int:
         """Post the result once, take the waiting message away, return the result's message id. Raises Undeliverable."""
         await self._stop_progress(job)
-        text = result(job_text(job), available=await self._studio.left(job), charged=job.charged or 0)
+        text = result(job_text(job), available=await self._studio.accounts.left(job), charged=job.charged or 0)
         try:
             file = await asyncio.to_thread(self._file, job, images)
         except ValueError as error:

@@ -27,4 +27,4 @@ async def default(shop: Workshop, credits: int = 40, **fields: Any) -> None:
 
 async def looked(shop: Workshop, member: int = ADA, *roles: int, guild: int = GUILD) -> int:
     """What /info says the member has."""
-    return (await shop.studio.account(member, guild_id=guild, role_ids=frozenset(roles))).available
+    return (await shop.studio.accounts.view(member, guild_id=guild, role_ids=frozenset(roles))).available

@@ -24,7 +24,7 @@ GUILD = 1
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
     async with open_workshop(database, tmp_path) as opened:
         await opened.studio.office.set_confirm_above(GUILD, 4, **decided())
-        await opened.studio.account(ADA)
+        await opened.studio.accounts.view(ADA)
         yield opened
 
 

@@ -154,7 +154,7 @@ async def test_refusals_come_in_their_order(database: Database, tmp_path: Path) 
         await shop.studio.moderation.rules.remove(GUILD, "cop", by=CARL, id="remove")
         with pytest.raises(QueueFull):
             await shop.studio.submit(shop.order("a cop"))
-        for job in (await shop.studio.account(ADA)).queued:
+        for job in (await shop.studio.accounts.view(ADA)).queued:
             await shop.studio.cancel(job.id, member_id=ADA)
         with pytest.raises(InsufficientCredits):
             await shop.studio.submit(shop.order("a cop"))
@@ -304,7 +304,7 @@ async def test_ban_and_order_at_once_leave_no_waiting_job(shop: Workshop) -> Non
     orders = [shop.studio.submit(shop.order(f"fox {number}")) for number in range(5)]
     results = await asyncio.gather(*orders, ban(shop), *[shop.studio.submit(shop.order())], return_exceptions=True)
     assert all(isinstance(result, tuple | Banned | None) for result in results)
-    assert (await shop.studio.account(ADA)).queued == []
+    assert (await shop.studio.accounts.view(ADA)).queued == []
     assert await shop.pending() == 0
 
 
@@ -392,8 +392,8 @@ async def test_audit_is_newest_first_by_member_and_paged(shop: Workshop) -> None
         shop.clock.advance(1)
         await ban(shop, member=2000 + number, id=f"ban:{number}")
     shop.clock.advance(1)
-    await shop.studio.grant(ADA, 25, by=CARL, id="grant:1")
-    await shop.studio.grant(ADA, 25, by=CARL, id="grant:1")
+    await shop.studio.accounts.grant(ADA, 25, by=CARL, id="grant:1")
+    await shop.studio.accounts.grant(ADA, 25, by=CARL, id="grant:1")
     shop.clock.advance(1)
     await shop.catalogue.set_default("tiny", by=CARL, id="model:1")
     moderation = shop.studio.moderation

@@ -37,7 +37,7 @@ async def test_own_plan_goes_before_roles_and_roles_before_the_default(shop: Wor
     await office.give_role(GUILD, HIGH_ROLE, "high", **decided())
 
     async def seen(*roles: int, guild: int = GUILD) -> str | None:
-        found = (await shop.studio.account(ADA, guild_id=guild, role_ids=frozenset(roles))).plan
+        found = (await shop.studio.accounts.view(ADA, guild_id=guild, role_ids=frozenset(roles))).plan
         return found.key if found is not None else None
 
     assert await seen() == "basic"

@@ -24,7 +24,7 @@ async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
     async with open_workshop(database, tmp_path) as opened:
         await opened.studio.office.grant_pool(GUILD, 20, by=ADA, id="pool:1")
         await opened.studio.office.set_payer(GUILD, Payer.POOL, **decided())
-        await opened.studio.account(ADA)
+        await opened.studio.accounts.view(ADA)
         yield opened
 
 
@@ -45,9 +45,9 @@ async def test_pool_pays_for_a_picture_and_the_member_does_not(shop: Workshop) -
     settled = await shop.studio.settle(job, shop.drawn(job))
     assert (settled.state, settled.charged) == (JobState.SUCCEEDED, 4)
     assert await pool(shop) == (16, 0)
-    assert await shop.studio.left(settled) == 16
+    assert await shop.studio.accounts.left(settled) == 16
     assert await shop.available() == 100
-    assert [line.id for line in (await shop.studio.statement(ADA, 0)).lines] == [f"welcome:{ADA}"]
+    assert [line.id for line in (await shop.studio.accounts.statement(ADA, 0)).lines] == [f"welcome:{ADA}"]
 
 
 async def test_pool_gets_back_what_failed_or_was_cancelled(shop: Workshop) -> None:

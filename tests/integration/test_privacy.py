@@ -57,7 +57,7 @@ def opened(archive: bytes) -> dict[str, bytes]:
 
 
 async def test_export_holds_everything_that_is_stored(shop: Workshop, privacy: Privacy) -> None:
-    await shop.studio.prefer_lane(ADA, Lane.TURBO)
+    await shop.studio.accounts.prefer_lane(ADA, Lane.TURBO)
     old = await shop.finished(shop.order("an old owl --fast --seed 7"), flagged=[2])
     shop.clock.advance(60)
     own = (await shop.submit(shop.order("a vole --fast", action=JobAction.VARY, image=png())))[0]
@@ -235,10 +235,11 @@ async def housekeeping(shop: Workshop, messages: Messages) -> AsyncIterator[Hous
 
 
 async def until_forgotten(shop: Workshop) -> None:
-    """Let the housekeeper's short pauses pass until nobody waits to be forgotten and no message to be removed."""
+    """Let the housekeeper's short pauses, which grow, pass until all members are forgotten and all messages removed."""
 
     async def done() -> bool:
-        shop.pauses.end(RETRY_S)
+        for seconds in {asked for asked in shop.pauses.asked if RETRY_S <= asked < TICK_S}:
+            shop.pauses.end(seconds)
         privacy = privacy_of(shop)
         return not await privacy.requested() and not await privacy.removals(1)
 
@@ -264,7 +265,7 @@ async def test_member_is_forgotten_files_rows_messages_and_credits(shop: Worksho
     (done,) = await shop.until_told(done.id)
     other = await shop.imagine("a hare", BEA)
     await shop.until_told(other.id)
-    await shop.studio.prefer_lane(me, Lane.RELAX)
+    await shop.studio.accounts.prefer_lane(me, Lane.RELAX)
     async with housekeeping(shop, messages) as keeper:
         await privacy.request(me)
         keeper.wake()
@@ -416,15 +417,15 @@ async def test_who_comes_back_is_a_new_member_without_welcome_credits(shop: Work
     await shop.finished()
     await privacy.request(ADA)
     assert (await privacy.step(ADA)).done
-    account = await shop.studio.account(ADA)
+    account = await shop.studio.accounts.view(ADA)
     assert (account.available, account.lifetime_images, account.running, account.queued) == (0, 0, [], [])
-    await shop.studio.grant(ADA, 10, by=9, id="grant:1")
+    await shop.studio.accounts.grant(ADA, 10, by=9, id="grant:1")
     job = await shop.finished()
     assert (job.member_id, await shop.available()) == (ADA, 6)
     await privacy.request(ADA)
     assert (await privacy.step(ADA)).done
     assert await shop.available() == 0
-    assert (await shop.studio.account(BEA)).available == 100
+    assert (await shop.studio.accounts.view(BEA)).available == 100
 
 
 async def test_housekeeper_survives_failures_and_rests_long_when_nothing_is_left(

@@ -77,10 +77,10 @@ async def test_lanes_outside_the_plan_are_refused_and_the_usual_one_is_inside(sh
     parent = await shop.finished(shop.order("a fox --relax"))
     await plan(shop, lanes="relax", is_default=True)
     assert (await shop.imagine("a fox")).lane == "relax"
-    assert (await shop.studio.account(BEA, guild_id=GUILD)).lane is Lane.RELAX
+    assert (await shop.studio.accounts.view(BEA, guild_id=GUILD)).lane is Lane.RELAX
     with pytest.raises(NotInPlan, match=r"plan basic has no turbo jobs\. Use `--relax`"):
         await shop.imagine("a fox --turbo")
-    await shop.studio.prefer_lane(ADA, Lane.FAST)
+    await shop.studio.accounts.prefer_lane(ADA, Lane.FAST)
     with pytest.raises(NotInPlan, match=r"no fast jobs\. Use `--relax`, choose another lane for good with `/relax`"):
         await shop.imagine("a fox")
     await shop.studio.office.edit_plan("basic", PlanFields(lanes="fast,turbo"), **decided())
@@ -132,7 +132,7 @@ async def test_too_few_credits_say_what_would_fit(
 ) -> None:
     await plan(shop, lanes=lanes, is_default=True)
     if have:
-        await shop.studio.grant(ADA, have, by=BEA, id="grant:1")
+        await shop.studio.accounts.grant(ADA, have, by=BEA, id="grant:1")
     with pytest.raises(InsufficientCredits) as refusal:
         await shop.imagine(text)
     assert str(refusal.value).endswith(f"you have {have}. {advice}")

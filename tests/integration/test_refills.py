@@ -125,10 +125,10 @@ async def test_who_left_while_the_clock_was_ahead_gets_the_next_period(shop: Wor
 async def test_unused_credits_lapse_and_granted_ones_stay(shop: Workshop) -> None:
     await default(shop)
     await shop.finished()
-    await shop.studio.grant(ADA, 7, by=BEA, id="grant:1")
+    await shop.studio.accounts.grant(ADA, 7, by=BEA, id="grant:1")
     shop.clock.advance(DAY_S)
     assert await looked(shop) == 47
-    lapsed = (await shop.studio.statement(ADA, 0)).lines[0]
+    lapsed = (await shop.studio.accounts.statement(ADA, 0)).lines[0]
     assert (lapsed.change, lapsed.meaning) in [
         (-36, "unused of the plan basic, 2026-01-01"),
         (40, "of the plan basic, 2026-01-02"),
@@ -137,7 +137,7 @@ async def test_unused_credits_lapse_and_granted_ones_stay(shop: Workshop) -> Non
 
 async def test_spending_takes_the_plans_credits_before_the_members_own(shop: Workshop) -> None:
     await default(shop, credits=6)
-    await shop.studio.grant(ADA, 10, by=BEA, id="grant:1")
+    await shop.studio.accounts.grant(ADA, 10, by=BEA, id="grant:1")
     await shop.finished()
     await shop.finished()  # 2 of the plan, 2 of his own
     shop.clock.advance(DAY_S)
@@ -169,7 +169,7 @@ async def test_monthly_credits_come_with_the_month(shop: Workshop) -> None:
     shop.clock.advance(30 * DAY_S)
     assert await looked(shop) == 100
     shop.clock.advance(DAY_S)
-    view = await shop.studio.account(ADA, guild_id=GUILD)
+    view = await shop.studio.accounts.view(ADA, guild_id=GUILD)
     assert view.plan is not None
     assert view.refill_at is not None
     assert (view.plan.key, f"{view.refill_at:%Y-%m-%d}") == ("basic", "2026-03-01")
@@ -196,7 +196,7 @@ async def test_fifty_orders_across_midnight_bring_one_refill(shop: Workshop) -> 
     assert await looked(shop) == 200
     shop.clock.advance(TO_MIDNIGHT_S)
     orders = [shop.studio.submit(shop.order(f"fox {number}")) for number in range(50)]
-    looks = [shop.studio.account(ADA, guild_id=GUILD) for _ in range(10)]
+    looks = [shop.studio.accounts.view(ADA, guild_id=GUILD) for _ in range(10)]
     results = await asyncio.gather(*orders, *looks)
     assert sum(isinstance(result, tuple) for result in results) == 50
     assert (await shop.available(), await shop.pending()) == (0, 200)

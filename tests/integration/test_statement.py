@@ -27,9 +27,9 @@ async def test_every_line_says_what_happened(shop: Workshop) -> None:
     await shop.studio.undeliverable(paid)
     cancelled = await shop.imagine()
     await shop.studio.cancel(cancelled.id, member_id=ADA)
-    await shop.studio.grant(ADA, 25, by=BEA, id="grant:1")
+    await shop.studio.accounts.grant(ADA, 25, by=BEA, id="grant:1")
 
-    page = await shop.studio.statement(ADA, 0)
+    page = await shop.studio.accounts.statement(ADA, 0)
 
     assert sorted((line.change, line.meaning) for line in page.lines) == [
         (-4, f"paid for job {paid.id}"),
@@ -45,12 +45,12 @@ async def test_every_line_says_what_happened(shop: Workshop) -> None:
 
 
 async def test_pages_follow_one_another_without_gap_or_repeat(shop: Workshop) -> None:
-    await shop.studio.account(ADA)  # welcomed first
+    await shop.studio.accounts.view(ADA)  # welcomed first
     for number in range(2 * LINES):
         shop.clock.advance(1)
-        await shop.studio.grant(ADA, number + 1, by=BEA, id=f"grant:{number}")
+        await shop.studio.accounts.grant(ADA, number + 1, by=BEA, id=f"grant:{number}")
 
-    pages = [await shop.studio.statement(ADA, number) for number in range(4)]
+    pages = [await shop.studio.accounts.statement(ADA, number) for number in range(4)]
 
     assert [len(page.lines) for page in pages] == [LINES, LINES, 1, 0]
     assert [page.more for page in pages] == [True, True, False, False]
@@ -64,9 +64,9 @@ async def test_file_has_every_line_of_its_owner_and_nobody_elses(
     monkeypatch.setattr(statement, "CHUNK", 3)
     await shop.imagine(member=BEA)
     for number in range(7):
-        await shop.studio.grant(ADA, 1, by=BEA, id=f"grant:{number}")
+        await shop.studio.accounts.grant(ADA, 1, by=BEA, id=f"grant:{number}")
 
-    rows = list(csv.DictReader(io.StringIO((await shop.studio.statement_csv(ADA)).decode())))
+    rows = list(csv.DictReader(io.StringIO((await shop.studio.accounts.statement_csv(ADA)).decode())))
 
     assert {row["transfer"] for row in rows} == {f"welcome:{ADA}", *(f"grant:{number}" for number in range(7))}
     assert sum(int(row["change"]) for row in rows) == await shop.available() == 107

@@ -138,9 +138,9 @@ async def test_lane_changes_the_price(shop: Workshop, flag: str, price: int) -> 
 
 
 async def test_preferred_lane_counts_until_a_flag_says_otherwise(shop: Workshop) -> None:
-    await shop.studio.prefer_lane(ADA, Lane.RELAX)
-    await shop.studio.prefer_lane(BEA, Lane.TURBO)
-    await shop.studio.prefer_lane(ADA, Lane.RELAX)  # choosing again is no error
+    await shop.studio.accounts.prefer_lane(ADA, Lane.RELAX)
+    await shop.studio.accounts.prefer_lane(BEA, Lane.TURBO)
+    await shop.studio.accounts.prefer_lane(ADA, Lane.RELAX)  # choosing again is no error
 
     relaxed, hurried, other = [
         await shop.imagine("a fox"),
@@ -149,8 +149,8 @@ async def test_preferred_lane_counts_until_a_flag_says_otherwise(shop: Workshop)
     ]
 
     assert [(job.lane, job.price) for job in (relaxed, hurried, other)] == [("relax", 0), ("turbo", 8), ("turbo", 8)]
-    assert (await shop.studio.account(ADA)).lane is Lane.RELAX
-    assert (await shop.studio.account(CARL)).lane is Lane.FAST
+    assert (await shop.studio.accounts.view(ADA)).lane is Lane.RELAX
+    assert (await shop.studio.accounts.view(CARL)).lane is Lane.FAST
 
 
 async def test_order_without_a_model_is_refused(database: Database, tmp_path: Path) -> None:
@@ -389,12 +389,12 @@ async def test_active_job_cannot_be_deleted(shop: Workshop) -> None:
 
 
 async def test_account_shows_credits_jobs_and_pictures(shop: Workshop) -> None:
-    assert (await shop.studio.account(BEA)).available == 100
+    assert (await shop.studio.accounts.view(BEA)).available == 100
     await shop.finished(flagged_order := shop.order(), flagged=[1])
     running = await shop.claimed()
     waiting = await shop.imagine()
     await shop.imagine(member=BEA)
-    view = await shop.studio.account(flagged_order.member_id)
+    view = await shop.studio.accounts.view(flagged_order.member_id)
     assert (view.available, view.pending, view.lifetime_images) == (100 - 3 - 8, 8, 3)
     assert ([job.id for job in view.running], [job.id for job in view.queued]) == ([running.id], [waiting.id])
 
@@ -407,14 +407,14 @@ async def test_queue_shows_waiting_jobs_by_lane_and_age(shop: Workshop) -> None:
 
 
 async def test_grant_adds_to_the_welcome_and_is_idempotent(shop: Workshop) -> None:
-    assert await shop.studio.grant(BEA, 50, by=ADA, id="grant:1") == 150
-    assert await shop.studio.grant(BEA, 50, by=ADA, id="grant:1") == 150
+    assert await shop.studio.accounts.grant(BEA, 50, by=ADA, id="grant:1") == 150
+    assert await shop.studio.accounts.grant(BEA, 50, by=ADA, id="grant:1") == 150
 
 
 @pytest.mark.parametrize("amount", [0, -5, 10**12])
 async def test_grant_of_no_sensible_amount_is_refused(shop: Workshop, amount: int) -> None:
     with pytest.raises(InvalidParameter, match="amount"):
-        await shop.studio.grant(BEA, amount, by=ADA, id="grant:1")
+        await shop.studio.accounts.grant(BEA, amount, by=ADA, id="grant:1")
     assert await shop.counted() == (0, 0, 0)
 
 
