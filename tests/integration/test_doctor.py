@@ -67,7 +67,7 @@ async def test_first_start_needs_no_database(settings: Settings, tmp_path: Path)
         ({"discord_token": SecretStr("wrong")}, "token", "reset it"),
         ({"discord_api_url": "http://127.0.0.1:9/api"}, "token", "network"),
         ({"guilds": frozenset({1})}, "guild", "invite"),
-        ({"database_url": "mysql://somewhere/limner"}, "database", "SQLite"),
+        ({"database_url": SecretStr("mysql://ann:wrong@somewhere/limner")}, "database", "sqlite+aiosqlite"),
         ({"device": "cuda:99"}, "device", "cuda:99"),
         ({"model": "./nowhere"}, "model", "models default"),
     ],
