@@ -42,6 +42,8 @@ _CLASS = 0x4C696D6E
 _PROCESS, _WRITER = 1, 2
 
 _WRITES = "limner_writes"
+# The server's detail of an error, and what the driver says of an argument that it can't send.
+_VALUES = re.compile(r"\nDETAIL:.*|(?<=invalid input for query argument ).*", re.S)
 # Without them a server keeps the locks of a machine that lost its power for two hours.
 _KEEPALIVE = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
 
@@ -75,7 +77,7 @@ class PostgresServer:
             return
         connection = await self._connect()
         try:
-            await connection.execute(f"SET idle_session_timeout = 0; SET lock_timeout = '{CLAIM_TIMEOUT_S:.0f}s'")
+            await connection.execute(f"SET idle_session_timeout = 0; SET lock_timeout = '{CLAIM_TIMEOUT_S * 1000:.0f}ms'")
             await connection.execute(f"SELECT pg_advisory_lock({_key(_PROCESS)})")
         except asyncpg.LockNotAvailableError:
             holder = await _holder(connection)
@@ -139,7 +141,8 @@ class PostgresServer:
         settings = {
             "application_name": f"limner process {os.getpid()} on {socket.gethostname()}"[:63],
             "timezone": "UTC",
-            "lock_timeout": f"{BUSY_TIMEOUT_S:.0f}s",
+            "lock_timeout": f"{BUSY_TIMEOUT_S * 1000:.0f}ms",
+            "jit": "off",  # costs more than it brings where every statement is short
             **_KEEPALIVE,
         }
         dsn = self._url.render_as_string(hide_password=False)
@@ -194,10 +197,10 @@ def _refuse_lost(_: DBAPIConnection, entry: ConnectionPoolEntry, __: PoolProxied
 
 def _hide_values(context: ExceptionContext) -> None:
     """PostgreSQL adds the whole row to some errors, as a detail; whoever logs them must not log a token with it."""
-    translated, shown = context.original_exception, context.sqlalchemy_exception
-    if isinstance(translated.__cause__, asyncpg.PostgresError):
-        translated.__cause__.detail = None
-    for error in (translated, shown):
+    translated = context.original_exception
+    cause = translated.__cause__
+    if isinstance(cause, asyncpg.PostgresError):
+        cause.detail = None
+    for error in (cause, translated, context.sqlalchemy_exception):
         if error is not None and error.args:
-            text = re.sub(r"\nDETAIL:.*|(?<=invalid input for query argument ).*", "", str(error.args[0]), flags=re.S)
-            error.args = (text, *error.args[1:])
+            error.args = (_VALUES.sub("", str(error.args[0])), *error.args[1:])
