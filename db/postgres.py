@@ -77,7 +77,9 @@ class PostgresServer:
             return
         connection = await self._connect()
         try:
-            await connection.execute(f"SET idle_session_timeout = 0; SET lock_timeout = '{CLAIM_TIMEOUT_S * 1000:.0f}ms'")
+            await connection.execute(
+                f"SET idle_session_timeout = 0; SET lock_timeout = '{CLAIM_TIMEOUT_S * 1000:.0f}ms'"
+            )
             await connection.execute(f"SELECT pg_advisory_lock({_key(_PROCESS)})")
         except asyncpg.LockNotAvailableError:
             holder = await _holder(connection)

@@ -75,9 +75,7 @@ def upgrade() -> None:
 
 def _becomes_pseudonym(column: str) -> str:
     if op.get_context().dialect.name == "postgresql":
-        return (
-            f"(NEW.{column} = OLD.{column} OR (OLD.{column} ~ '^member:[0-9]' AND NEW.{column} ~ '^member:-[0-9]'))"
-        )
+        return f"(NEW.{column} = OLD.{column} OR (OLD.{column} ~ '^member:[0-9]' AND NEW.{column} ~ '^member:-[0-9]'))"
     return (
         f"(NEW.{column} = OLD.{column} OR (OLD.{column} GLOB 'member:[0-9]*' AND NEW.{column} GLOB 'member:-[0-9]*'))"
     )

@@ -20,6 +20,8 @@ from db.session import Database
 from generation.recipe import Lane
 from tests.integration.workshop import ADA, BEA, Workshop, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 HOUR_S, DAY_S = 3600, 86_400
 TO_MIDNIGHT_S = 12 * HOUR_S  # the clock starts at noon
 GUILD, OTHER_GUILD, ROLE, HIGH_ROLE = 1, 2, 71, 72

@@ -26,6 +26,8 @@ from db.session import Database
 from generation.recipe import Lane
 from tests.integration.workshop import ADA, BEA, Workshop, open_workshop, png
 
+pytestmark = pytest.mark.both_databases
+
 LIMIT = 10 * 1024 * 1024
 
 

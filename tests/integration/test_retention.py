@@ -19,6 +19,8 @@ from db.models import Job, JobState
 from db.session import Database
 from tests.integration.workshop import Workshop, open_workshop, png
 
+pytestmark = pytest.mark.both_databases
+
 ADMIN = 9
 DAY_S = 86400
 

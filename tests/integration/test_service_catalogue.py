@@ -14,6 +14,8 @@ from db import catalogue as rows
 from db.session import Database
 from tests.fakes import TINY, ManualClock, ScriptedBackend
 
+pytestmark = pytest.mark.both_databases
+
 XL = dataclasses.replace(TINY, source="acme/Sketch XL", native_size=1024, digest="1e" * 32)
 
 
