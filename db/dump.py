@@ -46,7 +46,8 @@ def _command(url: URL, target: Path) -> list[str]:
 
 def _without_password(url: URL) -> str:
     """Everybody on the machine can read the arguments of a process."""
-    return url.set(password=None).difference_update_query(["password"]).render_as_string()
+    shown = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
+    return shown.difference_update_query(["password"]).render_as_string()
 
 
 def _environment(url: URL) -> dict[str, str]:

@@ -39,8 +39,8 @@ class DatabaseInUse(DatabaseError):
     def __init__(self, place: str, holder: str) -> None:
         self.place = place
         super().__init__(
-            f"{place} is locked by {holder or 'another process'}: another Limner is using this database. Stop it first, "
-            "or point this one at another database. Do not remove the lock: it is freed by itself when its process ends."
+            f"{place} is locked by {holder or 'another process'}: another Limner is using this database. Stop it "
+            "first, or point this one at another database. Do not remove the lock: it is freed when its process ends."
         )
 
 

@@ -28,7 +28,7 @@ class Database:
     """One database and the connections to it. Made once by the composition root, closed by `aclose()`.
 
     `url` is like sqlite+aiosqlite:///data/limner.db (relative to the working directory; four slashes for an absolute
-    path) or postgresql+asyncpg://user:password@host/limner. Raises UnsupportedDatabase for any other. Opens nothing yet.
+    path) or postgresql+asyncpg://user:password@host/limner. Raises UnsupportedDatabase for others. Opens nothing yet.
     """
 
     def __init__(self, url: str) -> None:
