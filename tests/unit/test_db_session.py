@@ -147,7 +147,7 @@ async def test_reader_sees_one_snapshot_and_waits_for_nobody(database: Database)
 
 
 async def test_read_refuses_to_write(database: Database) -> None:
-    with pytest.raises(DBAPIError, match="read-?only"):
+    with pytest.raises(DBAPIError, match=r"read-?only"):
         async with database.read() as session:
             await members.ensure(session, 1, now=NOW)
     async with database.write() as session:  # the same pooled connection may write again
