@@ -42,7 +42,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     try:
-        database.lock()
+        await database.lock()
         await database.migrate()
         yield database
     finally:

@@ -21,7 +21,7 @@ from bot.service.errors import StudioError
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from bot.trial import run_trial
-from db import backup, catalogue, ledger
+from db import catalogue, ledger
 from db.errors import DatabaseError
 from db.session import Database
 from generation.errors import GenerationError
@@ -79,7 +79,7 @@ def migrate() -> None:
 @db_app.command("backup")
 def back_up(target: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
     """Copy the database as it is now, while the bot runs or not. Pictures are plain files: copy data/ for them."""
-    backup.back_up(Database(load().database).path, target)
+    asyncio.run(_back_up(load(), target))
     typer.echo(f"The database is in {target}.")
 
 
@@ -136,11 +136,19 @@ async def _migrate(settings: Settings) -> None:
         pass
 
 
+async def _back_up(settings: Settings, target: Path) -> None:
+    database = Database(settings.database)
+    try:
+        await database.back_up(target)
+    finally:
+        await database.aclose()
+
+
 async def _restore(settings: Settings, source: Path) -> Path | None:
     database = Database(settings.database)
     try:
-        database.lock()
-        kept = backup.restore(source, database.path)
+        await database.lock()
+        kept = await database.restore(source)
         await database.migrate()
     finally:
         await database.aclose()

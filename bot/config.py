@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     guilds: Annotated[frozenset[int], NoDecode] = frozenset()
     admin_role: str | None = None
     data_dir: Path = Path("data")
-    database_url: str | None = None
+    database_url: SecretStr | None = None  # there may be a password in it
     model: str = "tiny"
     device: str = "auto"
     backend: Literal["local"] = "local"
@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database's URL; SQLite inside the data folder unless set."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'limner.db'}"
+        given = self.database_url.get_secret_value() if self.database_url is not None else ""
+        return given or f"sqlite+aiosqlite:///{self.data_dir / 'limner.db'}"
 
     def serves(self, guild_id: int | None) -> bool:
         """Whether the bot answers in this guild. An empty list of guilds means all of them."""

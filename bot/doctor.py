@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.client import point_discord_at
 from bot.config import Settings
 from bot.service.storage import Storage
-from db import backup, catalogue, ledger
-from db.errors import DatabaseError
+from db import catalogue, ledger
+from db.errors import DatabaseError, DatabaseUnreachable, UnsupportedDatabase
 from db.session import Database
 from generation.errors import GenerationError
 
@@ -79,18 +79,19 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", False, str(error))
         return
     try:
-        if not database.path.is_file():
-            yield Finding("database", True, f"{database.path} isn't there yet; the first start makes it.")
+        if not await database.exists():
+            yield Finding("database", True, f"{database.place} isn't there yet, or empty; the first start fills it.")
             return
-        backup.check(database.path)
         migrated = await database.is_current()
         text = "is sound and up to date" if migrated else "is of an earlier version; the next start migrates it"
-        yield Finding("database", True, f"{database.path} {text}.")
+        yield Finding("database", True, f"{database.place} {text}.")
         if migrated:
             async with database.read() as session:
                 problems = (await ledger.check_books(session)).problems
             text = "; ".join(problems) + ". See docs/ledger.md." if problems else "The books balance."
             yield Finding("books", not problems, text)
+    except (DatabaseUnreachable, UnsupportedDatabase) as error:
+        yield Finding("database", False, str(error))
     except (DatabaseError, SQLAlchemyError) as error:
         yield Finding("database", False, f"{error} Restore a backup with `limner db restore`.")
     finally:
@@ -137,7 +138,7 @@ async def _default_source(settings: Settings) -> str:
     with contextlib.suppress(DatabaseError, SQLAlchemyError):  # told as a finding of its own
         database = Database(settings.database)
         try:
-            if database.path.is_file() and await database.is_current():
+            if await database.exists() and await database.is_current():
                 async with database.read() as session:
                     default = await catalogue.default(session)
                 return default.source if default is not None else settings.model

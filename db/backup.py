@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from db.errors import BackupRefused
@@ -18,15 +19,22 @@ def back_up(source: Path, target: Path) -> None:
     """
     if not source.is_file():
         raise BackupRefused(f"There is no database at {source}.")
-    if target.exists():
-        raise BackupRefused(f"{target} is there already; choose another name.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup-") as folder:
-        copy = Path(folder) / "copy.db"
+    with written_whole(target) as copy:
         # One read transaction: a snapshot, without waiting for writers or making them wait. `-wal` files are folded in.
         with closing(sqlite3.connect(source, timeout=10)) as connection:
             connection.execute("VACUUM INTO ?", [str(copy)])
         check(copy)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A path to write to; what is there in the end becomes `target`. Raises BackupRefused when something is there."""
+    if target.exists():
+        raise BackupRefused(f"{target} is there already; choose another name.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup-") as folder:
+        copy = Path(folder) / "copy"
+        yield copy
         _sync(copy)
         try:
             os.link(copy, target)  # unlike a rename it never replaces what came there meanwhile

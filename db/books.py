@@ -117,4 +117,6 @@ async def _refunds(session: AsyncSession) -> list[str]:
         .group_by(Transfer.id, Transfer.amount)
         .having(refunded > Transfer.amount)
     )
-    return [f"{total} of transfer {transfer_id} was refunded, it was {amount}" for transfer_id, amount, total in rows]
+    return [
+        f"{int(total)} of transfer {transfer_id} was refunded, it was {amount}" for transfer_id, amount, total in rows
+    ]

@@ -11,7 +11,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, CheckConstraint, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import Base, Job, UtcDateTime
+from db.models import Base, Job, UtcDateTime, key
 
 _KEPT = text("deleted_at IS NULL")
 
@@ -58,7 +58,7 @@ class Departure(Base):
 
     __tablename__ = "departures"
 
-    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digest: Mapped[str] = mapped_column(key(64), primary_key=True)
     # A plan gives nothing for a period in which somebody left and came back.
     left_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

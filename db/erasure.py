@@ -186,14 +186,22 @@ async def _empty_jobs(session: AsyncSession, member_id: int, pseudonym: int, now
     for start in range(0, len(job_ids), _CHUNK):
         of_chunk = Image.job_id.in_(job_ids[start : start + _CHUNK])
         await session.execute(
-            _quietly(update(Image).where(of_chunk).values(deleted_at=func.coalesce(Image.deleted_at, now)))
+            _quietly(
+                update(Image)
+                .where(of_chunk)
+                .values(deleted_at=func.coalesce(Image.deleted_at, literal(now, Image.deleted_at.type)))
+            )
         )
     emptied = {
         **{"member_id": pseudonym, "prompt": "", "recipe": None, "reason": None, "interaction_token": None},
         "payer_id": case(
             (Job.payer_id == ledger.member_account(member_id), ledger.member_account(pseudonym)), else_=Job.payer_id
         ),
-        **{"message_id": None, "result_message_id": None, "deleted_at": func.coalesce(Job.deleted_at, now)},
+        **{
+            "message_id": None,
+            "result_message_id": None,
+            "deleted_at": func.coalesce(Job.deleted_at, literal(now, Job.deleted_at.type)),
+        },
     }
     await session.execute(_quietly(update(Job).where(mine).values(emptied)))
     return job_ids

@@ -2,7 +2,8 @@
 
 DatabaseError
 ├── DatabaseInUse                     another process works on this database
-├── UnsupportedDatabase               the URL names something else than a SQLite file
+├── UnsupportedDatabase               the URL names something else than a SQLite file or a PostgreSQL database
+├── DatabaseUnreachable               the server can't be reached, or refuses
 ├── DatabaseTooNew                    the schema comes from a later version
 ├── BackupRefused                     there is nothing to copy, no place to copy to, or no sound backup
 ├── MigrationBroken                   a migration would leave rows that refer to nothing; it was rolled back
@@ -26,7 +27,6 @@ DatabaseError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 
 class DatabaseError(Exception):
@@ -34,18 +34,25 @@ class DatabaseError(Exception):
 
 
 class DatabaseInUse(DatabaseError):
-    """Another process holds the lock file. Stop that process, or use another database."""
+    """Another process has claimed the database. Stop that process, or use another database."""
 
-    def __init__(self, lock_path: Path, holder: str) -> None:
-        self.lock_path = lock_path
+    def __init__(self, place: str, holder: str) -> None:
+        self.place = place
         super().__init__(
-            f"{lock_path} is locked by {holder}: another Limner is using this database. Stop it first, or point this "
-            f"one at another database. Do not delete the lock file: it is freed by itself when its process ends."
+            f"{place} is locked by {holder or 'another process'}: another Limner is using this database. Stop it "
+            "first, or point this one at another database. Do not remove the lock: it is freed when its process ends."
         )
 
 
 class UnsupportedDatabase(DatabaseError):
-    """Only SQLite files are supported. Use a URL such as sqlite+aiosqlite:///data/limner.db."""
+    """Use a URL such as sqlite+aiosqlite:///data/limner.db or postgresql+asyncpg://user:password@host/limner."""
+
+
+class DatabaseUnreachable(DatabaseError):
+    """The database server can't be used now. Start it, or correct LIMNER_DATABASE_URL."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"The {place} can't be used: {reason}. Start it, or correct LIMNER_DATABASE_URL.")
 
 
 class DatabaseTooNew(DatabaseError):

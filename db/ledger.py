@@ -222,7 +222,8 @@ async def refund(
     if existing := await _retried(session, id, wanted):
         return existing
     refunded = select(func.coalesce(func.sum(Transfer.amount), 0)).where(Transfer.corrects_id == paid.id)
-    refundable = paid.amount - (await session.execute(refunded)).scalar_one()
+    # PostgreSQL's sum of integers is a Decimal.
+    refundable = paid.amount - int((await session.execute(refunded)).scalar_one())
     if refundable < (amount or 1):
         raise RefundExceedsTransfer(paid.id, refundable=refundable, amount=amount)
     wanted["amount"] = refundable if amount is None else amount

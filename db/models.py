@@ -89,6 +89,11 @@ _UNTOLD = text("delivered_at IS NULL AND undeliverable_at IS NULL")
 _DEFAULT = text("is_default")
 
 
+def key(length: int) -> String:
+    """Text that names a row: compared and sorted by its bytes in every database, whatever language a server speaks."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 def _enum(enum: type[StrEnum]) -> Enum:
     """Stored by value, checked by the database: a native type could not be changed by a batch migration."""
 
@@ -153,7 +158,7 @@ class Account(Base):
         ),
     )
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(key(64), primary_key=True)
     debits_pending: Mapped[int] = mapped_column(BigInteger, default=0)
     debits_posted: Mapped[int] = mapped_column(BigInteger, default=0)
     credits_pending: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -180,7 +185,7 @@ class Transfer(Base):
         Index(None, "corrects_id"),
     )
 
-    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    id: Mapped[str] = mapped_column(key(128), primary_key=True)
     debit_account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     credit_account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
     amount: Mapped[int] = mapped_column(BigInteger)
@@ -219,7 +224,7 @@ class Job(Base):
         ),
     )
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(key(64), primary_key=True)
     interaction_id: Mapped[int] = mapped_column(BigInteger)
     guild_id: Mapped[int] = mapped_column(BigInteger)
     channel_id: Mapped[int] = mapped_column(BigInteger)
@@ -235,7 +240,7 @@ class Job(Base):
     lane: Mapped[str] = mapped_column(String(16))
     price: Mapped[int] = mapped_column(BigInteger)
     # The account that the price is taken from; none, as in rows of before, is the member's own.
-    payer_id: Mapped[str | None] = mapped_column(String(64))
+    payer_id: Mapped[str | None] = mapped_column(key(64))
     # How many jobs of its member may run when it starts, as their plan had it; none is the usual number.
     max_running: Mapped[int | None]
     state: Mapped[JobState] = mapped_column(_enum(JobState), default=JobState.QUEUED)
@@ -295,7 +300,7 @@ class Model(Base):
         Index("uq_models_default", "is_default", unique=True, sqlite_where=_DEFAULT, postgresql_where=_DEFAULT),
     )
 
-    key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    key: Mapped[str] = mapped_column(key(128), primary_key=True)
     source: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(128))
     native_size: Mapped[int]

@@ -13,7 +13,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import Base, UtcDateTime
+from db.models import Base, UtcDateTime, key
 
 
 class RuleAction(StrEnum):
@@ -66,7 +66,7 @@ class Rule(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     guild_id: Mapped[int] = mapped_column(BigInteger)
-    key: Mapped[str] = mapped_column(String(255))
+    key: Mapped[str] = mapped_column(key(255))
     # As the admin typed it.
     phrase: Mapped[str] = mapped_column(Text)
     action: Mapped[str] = mapped_column(String(16))
@@ -126,11 +126,11 @@ class Audit(Base):
     __tablename__ = "audits"
     __table_args__ = (Index(None, "guild_id", "created_at"), Index(None, "member_id", "created_at"))
 
-    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    id: Mapped[str] = mapped_column(key(128), primary_key=True)
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
     actor_id: Mapped[int | None] = mapped_column(BigInteger)
     action: Mapped[str] = mapped_column(String(32))
     member_id: Mapped[int | None] = mapped_column(BigInteger)
-    job_id: Mapped[str | None] = mapped_column(String(64))
+    job_id: Mapped[str | None] = mapped_column(key(64))
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import Base, UtcDateTime
+from db.models import Base, UtcDateTime, key
 
 _DEFAULT = text("is_default")
 
@@ -55,7 +55,7 @@ class Plan(Base):
         Index("uq_plans_default", "is_default", unique=True, sqlite_where=_DEFAULT, postgresql_where=_DEFAULT),
     )
 
-    key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    key: Mapped[str] = mapped_column(key(32), primary_key=True)
     credits: Mapped[int] = mapped_column(BigInteger)
     period: Mapped[str] = mapped_column(String(16))
     # Whether what is left of a refill stays when the next one comes.
@@ -103,7 +103,7 @@ class Allowance(Base):
     __table_args__ = (CheckConstraint("amount >= 0", name="amount"),)
 
     member_id: Mapped[int] = mapped_column(ForeignKey("members.id"), primary_key=True, autoincrement=False)
-    plan_key: Mapped[str] = mapped_column(String(32))
+    plan_key: Mapped[str] = mapped_column(key(32))
     period_start: Mapped[datetime] = mapped_column(UtcDateTime)
     period_end: Mapped[datetime] = mapped_column(UtcDateTime)
     given_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -157,7 +157,7 @@ class Offer(Base):
     action: Mapped[str] = mapped_column(String(32))
     prompt: Mapped[str | None] = mapped_column(Text)
     repeat: Mapped[int]
-    parent_id: Mapped[str | None] = mapped_column(String(64))
+    parent_id: Mapped[str | None] = mapped_column(key(64))
     parent_index: Mapped[int]
     image: Mapped[bytes | None] = mapped_column(LargeBinary)
     mask: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -14,10 +14,15 @@ branch_labels = None
 depends_on = None
 
 
+def _key(length: int) -> sa.String:
+    """Sorted by its bytes; SQLite does nothing else."""
+    return sa.String(length=length).with_variant(sa.String(length=length, collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     op.create_table(
         "accounts",
-        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("id", _key(64), nullable=False),
         sa.Column("debits_pending", sa.BigInteger(), nullable=False),
         sa.Column("debits_posted", sa.BigInteger(), nullable=False),
         sa.Column("credits_pending", sa.BigInteger(), nullable=False),
@@ -40,7 +45,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "models",
-        sa.Column("key", sa.String(length=128), nullable=False),
+        sa.Column("key", _key(128), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("digest", sa.String(length=128), nullable=False),
         sa.Column("native_size", sa.Integer(), nullable=False),
@@ -65,13 +70,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "jobs",
-        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("id", _key(64), nullable=False),
         sa.Column("interaction_id", sa.BigInteger(), nullable=False),
         sa.Column("guild_id", sa.BigInteger(), nullable=False),
         sa.Column("channel_id", sa.BigInteger(), nullable=False),
         sa.Column("member_id", sa.BigInteger(), nullable=False),
         sa.Column("action", sa.String(length=32), nullable=False),
-        sa.Column("parent_id", sa.String(length=64), nullable=True),
+        sa.Column("parent_id", _key(64), nullable=True),
         sa.Column("parent_index", sa.Integer(), nullable=True),
         sa.Column("prompt", sa.Text(), nullable=False),
         sa.Column("recipe", sa.Text(), nullable=True),
@@ -122,14 +127,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "transfers",
-        sa.Column("id", sa.String(length=128), nullable=False),
-        sa.Column("debit_account_id", sa.String(length=64), nullable=False),
-        sa.Column("credit_account_id", sa.String(length=64), nullable=False),
+        sa.Column("id", _key(128), nullable=False),
+        sa.Column("debit_account_id", _key(64), nullable=False),
+        sa.Column("credit_account_id", _key(64), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("code", sa.String(length=16), nullable=False),
-        sa.Column("pending_id", sa.String(length=128), nullable=True),
-        sa.Column("corrects_id", sa.String(length=128), nullable=True),
+        sa.Column("pending_id", _key(128), nullable=True),
+        sa.Column("corrects_id", _key(128), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("(code = 'refund') = (corrects_id IS NOT NULL)", name=op.f("ck_transfers_corrects_id")),
@@ -168,7 +173,7 @@ def upgrade() -> None:
     op.create_table(
         "images",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("job_id", sa.String(length=64), nullable=False),
+        sa.Column("job_id", _key(64), nullable=False),
         sa.Column("index", sa.Integer(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
@@ -191,7 +196,17 @@ def upgrade() -> None:
 
 def _create_triggers() -> None:
     """History is append-only, even by hand. A revision that rebuilds `transfers` must create its triggers anew."""
-    if op.get_context().dialect.name != "sqlite":
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(
+            "CREATE FUNCTION transfers_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'a transfer is never changed: correct it by another transfer'"
+            " USING ERRCODE = 'restrict_violation'; END $$"
+        )
+        for verb, each in (("UPDATE", "ROW"), ("DELETE", "ROW"), ("TRUNCATE", "STATEMENT")):
+            op.execute(
+                f"CREATE TRIGGER transfers_refuse_{verb.lower()} BEFORE {verb} ON transfers"
+                f" FOR EACH {each} EXECUTE FUNCTION transfers_refuse()"
+            )
         return
     for verb in ("UPDATE", "DELETE"):
         op.execute(
@@ -203,6 +218,8 @@ def _create_triggers() -> None:
 def downgrade() -> None:
     op.drop_table("images")
     op.drop_table("transfers")
+    if op.get_context().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION transfers_refuse()")
     op.drop_table("jobs")
     op.drop_table("models")
     op.drop_table("members")

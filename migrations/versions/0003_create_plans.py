@@ -14,6 +14,11 @@ branch_labels = None
 depends_on = None
 
 
+def _key(length: int) -> sa.String:
+    """Sorted by its bytes; SQLite does nothing else."""
+    return sa.String(length=length).with_variant(sa.String(length=length, collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     _create_plans()
     op.create_table(
@@ -42,7 +47,7 @@ def upgrade() -> None:
         sa.Column("action", sa.String(length=32), nullable=False),
         sa.Column("prompt", sa.Text(), nullable=True),
         sa.Column("repeat", sa.Integer(), nullable=False),
-        sa.Column("parent_id", sa.String(length=64), nullable=True),
+        sa.Column("parent_id", _key(64), nullable=True),
         sa.Column("parent_index", sa.Integer(), nullable=False),
         sa.Column("image", sa.LargeBinary(), nullable=True),
         sa.Column("mask", sa.LargeBinary(), nullable=True),
@@ -52,7 +57,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_offers")),
     )
     op.create_index(op.f("ix_offers_created_at"), "offers", ["created_at"], unique=False)
-    op.add_column("jobs", sa.Column("payer_id", sa.String(length=64), nullable=True))
+    op.add_column("jobs", sa.Column("payer_id", _key(64), nullable=True))
     op.add_column("jobs", sa.Column("max_running", sa.Integer(), nullable=True))
     op.execute("UPDATE jobs SET payer_id = 'member:' || member_id")
 
@@ -60,7 +65,7 @@ def upgrade() -> None:
 def _create_plans() -> None:
     op.create_table(
         "plans",
-        sa.Column("key", sa.String(length=32), nullable=False),
+        sa.Column("key", _key(32), nullable=False),
         sa.Column("credits", sa.BigInteger(), nullable=False),
         sa.Column("period", sa.String(length=16), nullable=False),
         sa.Column("rolls_over", sa.Boolean(), nullable=False),
@@ -93,14 +98,14 @@ def _create_plans() -> None:
         "plan_roles",
         sa.Column("guild_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("role_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("plan_key", sa.String(length=32), nullable=False),
+        sa.Column("plan_key", _key(32), nullable=False),
         sa.ForeignKeyConstraint(["plan_key"], ["plans.key"], name=op.f("fk_plan_roles_plan_key_plans")),
         sa.PrimaryKeyConstraint("guild_id", "role_id", name=op.f("pk_plan_roles")),
     )
     op.create_table(
         "plan_members",
         sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("plan_key", sa.String(length=32), nullable=False),
+        sa.Column("plan_key", _key(32), nullable=False),
         sa.ForeignKeyConstraint(["member_id"], ["members.id"], name=op.f("fk_plan_members_member_id_members")),
         sa.ForeignKeyConstraint(["plan_key"], ["plans.key"], name=op.f("fk_plan_members_plan_key_plans")),
         sa.PrimaryKeyConstraint("member_id", name=op.f("pk_plan_members")),
@@ -108,7 +113,7 @@ def _create_plans() -> None:
     op.create_table(
         "allowances",
         sa.Column("member_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("plan_key", sa.String(length=32), nullable=False),
+        sa.Column("plan_key", _key(32), nullable=False),
         sa.Column("period_start", sa.DateTime(timezone=True), nullable=False),
         sa.Column("period_end", sa.DateTime(timezone=True), nullable=False),
         sa.Column("given_at", sa.DateTime(timezone=True), nullable=False),

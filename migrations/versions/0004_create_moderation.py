@@ -14,6 +14,11 @@ branch_labels = None
 depends_on = None
 
 
+def _key(length: int) -> sa.String:
+    """Sorted by its bytes; SQLite does nothing else."""
+    return sa.String(length=length).with_variant(sa.String(length=length, collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     op.create_table(
         "moderations",
@@ -28,7 +33,7 @@ def upgrade() -> None:
         "rules",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("guild_id", sa.BigInteger(), nullable=False),
-        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("key", _key(255), nullable=False),
         sa.Column("phrase", sa.Text(), nullable=False),
         sa.Column("action", sa.String(length=16), nullable=False),
         sa.Column("ban_s", sa.BigInteger(), nullable=True),
@@ -54,7 +59,7 @@ def upgrade() -> None:
         "reports",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("guild_id", sa.BigInteger(), nullable=False),
-        sa.Column("job_id", sa.String(length=64), nullable=False),
+        sa.Column("job_id", _key(64), nullable=False),
         sa.Column("reporter_id", sa.BigInteger(), nullable=False),
         sa.Column("channel_id", sa.BigInteger(), nullable=False),
         sa.Column("message_id", sa.BigInteger(), nullable=False),
@@ -72,12 +77,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "audits",
-        sa.Column("id", sa.String(length=128), nullable=False),
+        sa.Column("id", _key(128), nullable=False),
         sa.Column("guild_id", sa.BigInteger(), nullable=True),
         sa.Column("actor_id", sa.BigInteger(), nullable=True),
         sa.Column("action", sa.String(length=32), nullable=False),
         sa.Column("member_id", sa.BigInteger(), nullable=True),
-        sa.Column("job_id", sa.String(length=64), nullable=True),
+        sa.Column("job_id", _key(64), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audits")),

@@ -14,6 +14,11 @@ branch_labels = None
 depends_on = None
 
 
+def _key(length: int) -> sa.String:
+    """Sorted by its bytes; SQLite does nothing else."""
+    return sa.String(length=length).with_variant(sa.String(length=length, collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     op.create_table(
         "desk_settings",
@@ -36,7 +41,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "departures",
-        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("digest", _key(64), nullable=False),
         sa.Column("left_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_departures")),
     )
@@ -55,12 +60,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("deleted_at IS NULL"),
         postgresql_where=sa.text("deleted_at IS NULL"),
     )
+    same = "IS NOT DISTINCT FROM" if op.get_context().dialect.name == "postgresql" else "IS"
     _replace_trigger(
         " WHEN NOT ("
         # Nothing that counts may change ...
         "NEW.amount = OLD.amount AND NEW.kind = OLD.kind AND NEW.code = OLD.code AND NEW.created_at = OLD.created_at"
-        " AND NEW.expires_at IS OLD.expires_at AND NEW.pending_id IS OLD.pending_id"
-        " AND NEW.corrects_id IS OLD.corrects_id"
+        f" AND NEW.expires_at {same} OLD.expires_at AND NEW.pending_id {same} OLD.pending_id"
+        f" AND NEW.corrects_id {same} OLD.corrects_id"
         # ... except who the member was: from an id of Discord's to a pseudonym, and never back.
         " AND (NEW.debit_account_id <> OLD.debit_account_id OR NEW.credit_account_id <> OLD.credit_account_id)"
         f" AND {_becomes_pseudonym('debit_account_id')} AND {_becomes_pseudonym('credit_account_id')})"
@@ -68,6 +74,8 @@ def upgrade() -> None:
 
 
 def _becomes_pseudonym(column: str) -> str:
+    if op.get_context().dialect.name == "postgresql":
+        return f"(NEW.{column} = OLD.{column} OR (OLD.{column} ~ '^member:[0-9]' AND NEW.{column} ~ '^member:-[0-9]'))"
     return (
         f"(NEW.{column} = OLD.{column} OR (OLD.{column} GLOB 'member:[0-9]*' AND NEW.{column} GLOB 'member:-[0-9]*'))"
     )
@@ -75,7 +83,14 @@ def _becomes_pseudonym(column: str) -> str:
 
 def _replace_trigger(when: str) -> None:
     """Refuse UPDATEs of transfers, all or those that meet the condition."""
-    if op.get_context().dialect.name != "sqlite":
+    if op.get_context().dialect.name == "postgresql":
+        op.execute("DROP TRIGGER transfers_refuse_update ON transfers")
+        # Unlike SQLite it wants the condition in parentheses.
+        condition = f" WHEN ({when.removeprefix(' WHEN ')})" if when else ""
+        op.execute(
+            f"CREATE TRIGGER transfers_refuse_update BEFORE UPDATE ON transfers FOR EACH ROW{condition}"
+            " EXECUTE FUNCTION transfers_refuse()"
+        )
         return
     op.execute("DROP TRIGGER transfers_refuse_update")
     op.execute(

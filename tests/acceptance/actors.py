@@ -168,8 +168,9 @@ class BotProcess:
         return (self.data_dir.parent / "bot.log").read_text()
 
 
-async def books_balance(data_dir: Path) -> None:
-    database = Database(f"sqlite+aiosqlite:///{data_dir / 'limner.db'}")
+async def books_balance(data_dir: Path, url: str | None = None) -> None:
+    """Of the database in the data folder, or of another one."""
+    database = Database(url or f"sqlite+aiosqlite:///{data_dir / 'limner.db'}")
     try:
         async with database.read() as session:
             report = await ledger.check_books(session)

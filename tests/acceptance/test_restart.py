@@ -1,4 +1,7 @@
-"""kill -9 in the middle of six jobs, twice: each is delivered once, old buttons work, the books balance."""
+"""kill -9 in the middle of six jobs, twice: each is delivered once, old buttons work, the books balance.
+
+And once in the middle of one job whose row is on a PostgreSQL server.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import pytest
 from sandbox.server import Sandbox
 from tests.acceptance.actors import ADA, BEA, BotProcess, Person, books_balance
 from tests.acceptance.conftest import spec
+from tests.postgresql import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -60,3 +64,28 @@ async def kill_twice(process: BotProcess, http: aiohttp.ClientSession, ada: Pers
     # Each balloon costs ceil(4 * 16 / 12) = 6, the boat 4; everybody starts with 100.
     assert (await ada.credits(), await bea.credits()) == (78, 82)
     await process.kill()
+
+
+async def test_job_killed_in_its_middle_is_delivered_on_postgresql_too(
+    http: aiohttp.ClientSession, tmp_path: Path, postgres: Server
+) -> None:
+    """The killed process's claim is gone at once, and its job comes back."""
+    name = postgres.create()
+    url = postgres.url(name)
+    async with Sandbox(port=0, spec=spec(), token="sandbox") as server:
+        ada = Person(http, server.url, ADA)
+        async with BotProcess(server, tmp_path / "data", database_url=url) as process:
+            await process.start(http)
+            await ada.command("imagine", prompt=PROMPTS[0])
+            await ada.until(lambda messages: any("%)" in message["content"] for message in messages))
+            await process.kill()
+            await process.start(http)
+            await ada.result("(fast)", text="balloon")
+            await ada.until(lambda messages: not unfinished(messages))
+            assert len(results(await ada.messages())) == 1
+            assert await ada.credits() == 94
+            await process.kill()
+        assert server.violations == []
+    await books_balance(process.data_dir, url)
+    assert not (process.data_dir / "limner.db").exists()
+    postgres.drop(name)

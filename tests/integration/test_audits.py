@@ -16,6 +16,8 @@ from bot.service.storage import Storage
 from db.session import Database
 from tests.integration.workshop import ADA, ADMIN, BEA, Decided, Workshop, decided, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 GUILD, OTHER_GUILD, ROLE, CHANNEL = 1, 2, 71, 11
 
 Deed = Callable[[Workshop, Decided], Awaitable[object]]

@@ -1,18 +1,29 @@
-"""Backups: whole, of one moment, made beside a working bot, and put back without losing what was there."""
+"""Backups: whole, of one moment, made beside a working bot, and put back without losing what was there.
+
+The tests of the files are SQLite's; those at the end are pg_dump's.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import re
+import shlex
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from bot.cli import main
 from db import backup, ledger
 from db.errors import BackupRefused
 from db.session import Database
+from tests.postgresql import Server
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ADA = ledger.member_account(1001)
@@ -113,3 +124,88 @@ def test_commands_tell_what_they_did(
             main(arguments)
         assert not left.value.code
         assert said in capsys.readouterr().out
+
+
+# A database on a PostgreSQL server
+
+
+@pytest.fixture
+def served(postgres: Server, _migrated_template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A migrated database by its name, with the server's own programs on the path."""
+    monkeypatch.setenv("PATH", f"{postgres.programs}:/usr/bin:/bin")
+    name = postgres.create(_migrated_template)
+    yield name
+    postgres.drop(name)
+
+
+async def test_dump_is_of_one_moment_and_comes_back_in_a_new_database_as_told(
+    served: str, postgres: Server, tmp_path: Path
+) -> None:
+    target = tmp_path / "backups" / "limner.dump"
+    database = Database(postgres.url(served))
+    await grant(database, "first", 7)
+    async with database.write() as session:
+        await ledger.grant(session, id="second", account_id=ADA, amount=20, now=NOW)
+        await database.back_up(target)  # doesn't wait for the writer
+    with pytest.raises(BackupRefused, match="there already"):
+        await database.back_up(target)
+    with pytest.raises(BackupRefused, match="createdb NEW; pg_restore") as told:
+        await database.restore(target)
+    await database.aclose()
+
+    name = postgres.create()
+    (command,) = re.findall(r"pg_restore [^;]+", str(told.value))
+    await asyncio.to_thread(subprocess.run, shlex.split(command.replace("/NEW?", f"/{name}?")), check=True)
+    restored = Database(postgres.url(name))
+    async with restored.read() as session:
+        (await ledger.check_books(session)).raise_for_problems()
+        assert (await ledger.balance(session, ADA)).available == 7
+    with pytest.raises(DBAPIError, match="never changed"):
+        async with restored.write() as session:
+            await session.execute(text("UPDATE transfers SET amount = 1"))
+    await restored.aclose()
+    postgres.drop(name)
+
+
+async def test_dump_that_fails_leaves_no_file(postgres: Server, served: str, tmp_path: Path) -> None:
+    for name, said in (("nowhere", "pg_dump failed.*nowhere"), ("postgres", "no tables of Limner's")):
+        database = Database(postgres.url(name).replace("@/", ":secret@/"))
+        with pytest.raises(BackupRefused, match=f"(?s){said}") as caught:
+            await database.back_up(tmp_path / "copy.dump")
+        assert "secret" not in str(caught.value)
+        await database.aclose()
+    assert list(tmp_path.glob("*.dump")) == []
+
+
+async def test_what_is_missing_for_a_dump_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("asyncpg")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    database = Database("postgresql+asyncpg://ann:secret@host/limner?password=secret")
+    with pytest.raises(
+        BackupRefused, match=r"pg_dump --format=custom .* --dbname=postgresql://ann@host/limner$"
+    ) as caught:
+        await database.back_up(tmp_path / "copy.dump")
+    assert "secret" not in str(caught.value)
+
+
+def test_commands_work_on_a_server(
+    served: str,
+    postgres: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIMNER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("LIMNER_DATABASE_URL", postgres.url(served))
+    for arguments, said, status in (
+        (["db", "migrate"], "up to date", 0),
+        (["credits", "grant", "1001", "25"], "125 credits", 0),
+        (["credits", "check"], "The books balance.", 0),
+        (["db", "backup", "copy.dump"], "The database is in copy.dump.", 0),
+        (["db", "restore", "copy.dump"], "isn't replaced by Limner", 1),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert (left.value.code or 0) == status
+        assert said in "".join(capsys.readouterr())

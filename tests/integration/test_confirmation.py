@@ -17,6 +17,8 @@ from db import offers
 from db.session import Database
 from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop, png, recipe_of, seed_of
 
+pytestmark = pytest.mark.both_databases
+
 GUILD = 1
 
 

@@ -19,6 +19,7 @@ from bot.doctor import Finding, examine
 from db.session import Database
 from sandbox.server import Sandbox
 from sandbox.world import GUILD_ID
+from tests.postgresql import Server
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ async def test_first_start_needs_no_database(settings: Settings, tmp_path: Path)
         ({"discord_token": SecretStr("wrong")}, "token", "reset it"),
         ({"discord_api_url": "http://127.0.0.1:9/api"}, "token", "network"),
         ({"guilds": frozenset({1})}, "guild", "invite"),
-        ({"database_url": "mysql://somewhere/limner"}, "database", "SQLite"),
+        ({"database_url": SecretStr("mysql://ann:wrong@somewhere/limner")}, "database", "sqlite+aiosqlite"),
         ({"device": "cuda:99"}, "device", "cuda:99"),
         ({"model": "./nowhere"}, "model", "models default"),
     ],
@@ -92,6 +93,22 @@ async def test_damaged_database_and_books_are_found(settings: Settings, database
     await database.aclose()
     database.path.write_bytes(database.path.read_bytes()[:-4096])
     assert not (await findings(settings))["database"].well
+
+
+async def test_server_is_asked_and_what_is_wrong_with_it_named(
+    settings: Settings, postgres: Server, _migrated_template: str, tmp_path: Path
+) -> None:
+    name = postgres.create(_migrated_template)
+    found = await findings(settings, database_url=SecretStr(postgres.url(name)))
+    assert found["database"].text.endswith("is sound and up to date.")
+    assert found["books"].well
+    postgres.drop(name)
+
+    gone = (await findings(settings, database_url=SecretStr(postgres.url(name))))["database"]
+    assert (gone.well, "LIMNER_DATABASE_URL" in gone.text, "limner db restore" in gone.text) == (False, True, False)
+    empty = postgres.create()
+    assert "first start" in (await findings(settings, database_url=SecretStr(postgres.url(empty))))["database"].text
+    postgres.drop(empty)
 
 
 async def test_full_disk_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

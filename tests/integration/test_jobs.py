@@ -15,6 +15,8 @@ from db import jobs, members
 from db.models import Image, Job, JobState
 from db.session import Database
 
+pytestmark = pytest.mark.both_databases
+
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
 ADA, BEA, CARL = 1001, 1002, 1003
@@ -433,6 +435,7 @@ async def test_recent_and_in_state_are_sorted_by_age(database: Database) -> None
         assert [row.id for row in await jobs.in_state(session, JobState.QUEUED)] == ["0", "1", "2"]
 
 
+@pytest.mark.sqlite
 async def test_no_question_scans_the_history(database: Database) -> None:
     """With thousands of ended jobs every statement of claim, counts, recovery and presses goes through an index.
 

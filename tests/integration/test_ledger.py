@@ -14,6 +14,8 @@ from db.ledger import GRANTS, MAX_AMOUNT, REVENUE, Balance
 from db.models import Transfer, TransferCode, TransferKind
 from db.session import Database
 
+pytestmark = pytest.mark.both_databases
+
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SOON = NOW + timedelta(hours=24)
 ADA, BEA = ledger.member_account(1001), ledger.member_account(1002)

@@ -13,6 +13,8 @@ from db.errors import InsufficientBalance, PendingTransferAlreadyPosted, Pending
 from db.ledger import Balance
 from db.session import Database
 
+pytestmark = pytest.mark.both_databases
+
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ADA = ledger.member_account(1001)
 

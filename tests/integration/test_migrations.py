@@ -10,7 +10,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from db.errors import DatabaseTooNew, MigrationBroken
 from db.models import Base
 from db.session import Database
 
+pytestmark = pytest.mark.both_databases
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -35,22 +38,32 @@ def python(arguments: list[str], *, packages: Path, cwd: Path) -> subprocess.Com
     )
 
 
-async def migrate(url: str) -> None:
-    database = Database(url)
-    await database.migrate()
-    await database.aclose()
+@pytest.fixture
+def empty_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A file that does not exist yet, in a folder that does not either; or a new database on the server."""
+    if database_kind == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path}/data/empty.db"
+        return
+    server = request.getfixturevalue("postgres")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture
-async def empty(tmp_path: Path) -> AsyncIterator[Database]:
-    """A database that does not exist yet, in a folder that does not either."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/data/empty.db")
+async def empty(empty_url: str) -> AsyncIterator[Database]:
+    database = Database(empty_url)
     yield database
     await database.aclose()
 
 
-def run(database: Database, step: Callable[[Connection], None]) -> None:
-    """A step in one transaction, as Database.migrate() does it, by a plain driver."""
+async def run(database: Database, step: Callable[[Connection], None]) -> None:
+    """A step in one transaction, as Database.migrate() does it; on SQLite by a plain driver."""
+    if database.path is None:
+        async with database._store.writing.begin() as served:
+            await served.run_sync(step)
+        return
+    database.path.parent.mkdir(exist_ok=True)
     engine = create_engine(f"sqlite:///{database.path}", connect_args={"isolation_level": None})
     try:
         with engine.connect() as connection:
@@ -61,11 +74,32 @@ def run(database: Database, step: Callable[[Connection], None]) -> None:
         engine.dispose()
 
 
-def tables(path: Path) -> dict[str, str]:
-    """Name and SQL of everything in the file, spaces made equal."""
-    with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    connection.close()
+SQLITE_SCHEMA = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+POSTGRES_SCHEMA = """
+    SELECT relname, 'table' FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT relname || '.' || attname, concat_ws(' ', format_type(atttypid, atttypmod), collname, attnotnull,
+                                                pg_get_expr(adbin, adrelid))
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT 'constraint ' || conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL
+    SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL
+    SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+"""
+
+
+async def tables(database: Database) -> dict[str, str]:
+    """Name and SQL of everything in the database, spaces made equal."""
+    rows: list[Sequence[str]] = []
+    query = SQLITE_SCHEMA if database.path is not None else POSTGRES_SCHEMA
+    await run(database, lambda connection: rows.extend(connection.exec_driver_sql(query)))
     return {name: re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")") for name, sql in rows}
 
 
@@ -77,20 +111,20 @@ async def test_models_equal_the_migrated_schema(empty: Database) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences.extend(compare_metadata(context, Base.metadata))
 
-    run(empty, compare)
+    await run(empty, compare)
     assert differences == []
 
 
-async def test_models_equal_the_migrated_schema_to_the_letter(empty: Database, tmp_path: Path) -> None:
+async def test_models_equal_the_migrated_schema_to_the_letter(empty: Database, new_database: Callable[[], str]) -> None:
     """Alembic compares no CHECK constraints, so the SQL of every table and index is compared as text too."""
-    await empty.migrate()
-    engine = create_engine(f"sqlite:///{tmp_path}/models.db")
-    Base.metadata.create_all(engine)
-    engine.dispose()
-    migrated = tables(empty.path)
-    from_models = tables(tmp_path / "models.db")
-    extra = {"alembic_version", "transfers_refuse_update", "transfers_refuse_delete"}
-    assert migrated.keys() - from_models.keys() == extra
+    migrated_too = Database(new_database())
+    migrated = await tables(migrated_too)
+    await migrated_too.aclose()
+    await run(empty, Base.metadata.create_all)
+    from_models = await tables(empty)
+    extra = {name for name in migrated.keys() - from_models.keys() if "alembic_version" not in name}
+    triggers = {"transfers_refuse_update", "transfers_refuse_delete"}
+    assert extra == triggers | (set() if empty.path is not None else {"transfers_refuse", "transfers_refuse_truncate"})
 
     def parts(statement: str) -> set[str]:
         """Columns and constraints in any order: the table's order is no difference."""
@@ -106,12 +140,12 @@ async def test_models_equal_the_migrated_schema_to_the_letter(empty: Database, t
 
 async def test_migrating_twice_changes_nothing(empty: Database) -> None:
     await empty.migrate()
-    before = tables(empty.path)
+    before = await tables(empty)
     async with empty.write() as session:
         await ledger.ensure_account(session, "member:1")
         await ledger.grant(session, id="g", account_id="member:1", amount=5, now=datetime(2026, 1, 1, tzinfo=UTC))
     await empty.migrate()
-    assert tables(empty.path) == before
+    assert await tables(empty) == before
     async with empty.read() as session:
         assert (await ledger.balance(session, "member:1")).available == 5
         (await ledger.check_books(session)).raise_for_problems()
@@ -119,35 +153,38 @@ async def test_migrating_twice_changes_nothing(empty: Database) -> None:
 
 async def test_down_and_up_again(empty: Database) -> None:
     await empty.migrate()
-    before = tables(empty.path)
-    run(empty, lambda connection: schema.downgrade(connection, "base"))
-    assert set(tables(empty.path)) == {"alembic_version"}
+    before = await tables(empty)
+    await run(empty, lambda connection: schema.downgrade(connection, "base"))
+    assert [name for name in await tables(empty) if "alembic_version" not in name] == []
     await empty.migrate()
-    assert tables(empty.path) == before
+    assert await tables(empty) == before
 
 
 REVISIONS = sorted(path.name.partition("_")[0] for path in (REPOSITORY / "migrations" / "versions").glob("[0-9]*.py"))
 
 
+OLD_ROWS = """
+    INSERT INTO members (id, created_at) VALUES (1001, '2026-01-01 00:00:00');
+    INSERT INTO accounts VALUES ('member:1001', 0, 0, 0, 100);
+    UPDATE accounts SET debits_posted = 100 WHERE id = 'grants';
+    INSERT INTO transfers (id, debit_account_id, credit_account_id, amount, kind, code, created_at)
+    VALUES ('welcome:1001', 'grants', 'member:1001', 100, 'single', 'welcome', '2026-01-01 00:00:00');
+    INSERT INTO jobs (id, interaction_id, guild_id, channel_id, member_id, action, prompt, lane, price, state,
+                      attempts, created_at)
+    VALUES ('5-1', 5, 1, 11, 1001, 'imagine', 'a fox', 'relax', 0, 'queued', 0, '2026-01-01 00:00:00')
+"""
+
+
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_rows_of_every_earlier_version_come_along(empty: Database, revision: str) -> None:
     """Members, credits and a job written by SQL, as that version's own code would have."""
-    empty.path.parent.mkdir()
-    run(empty, lambda connection: schema.upgrade(connection, revision))
-    with sqlite3.connect(empty.path) as connection:
-        connection.executescript(
-            """
-            INSERT INTO members (id, created_at) VALUES (1001, '2026-01-01 00:00:00');
-            INSERT INTO accounts VALUES ('member:1001', 0, 0, 0, 100);
-            UPDATE accounts SET debits_posted = 100 WHERE id = 'grants';
-            INSERT INTO transfers (id, debit_account_id, credit_account_id, amount, kind, code, created_at)
-            VALUES ('welcome:1001', 'grants', 'member:1001', 100, 'single', 'welcome', '2026-01-01 00:00:00');
-            INSERT INTO jobs (id, interaction_id, guild_id, channel_id, member_id, action, prompt, lane, price, state,
-                              attempts, created_at)
-            VALUES ('5-1', 5, 1, 11, 1001, 'imagine', 'a fox', 'relax', 0, 'queued', 0, '2026-01-01 00:00:00');
-            """
-        )
-    connection.close()
+
+    def as_it_was(connection: Connection) -> None:
+        schema.upgrade(connection, revision)
+        for statement in OLD_ROWS.split(";"):
+            connection.exec_driver_sql(statement)
+
+    await run(empty, as_it_was)
 
     await empty.migrate()
 
@@ -156,6 +193,7 @@ async def test_rows_of_every_earlier_version_come_along(empty: Database, revisio
         assert (await ledger.balance(session, "member:1001")).available == 100
         job = await jobs.get(session, "5-1")
         assert job is not None
+        assert job.created_at == datetime(2026, 1, 1, tzinfo=UTC)
         assert (job.prompt, job.lane) == ("a fox", "relax")
         assert job.payer_id == ("member:1001" if revision < "0003" else None)
 
@@ -181,9 +219,9 @@ async def test_migration_that_fails_leaves_nothing_behind(empty: Database, at: s
             await empty.migrate()
     finally:
         event.remove(Engine, "before_cursor_execute", fail)
-    assert tables(empty.path) == {}
+    assert await tables(empty) == {}
     await empty.migrate()
-    assert "transfers" in tables(empty.path)
+    assert "transfers" in await tables(empty)
 
 
 KILLED = """
@@ -200,17 +238,18 @@ asyncio.run(Database(sys.argv[1]).migrate())
 """
 
 
-def test_killed_migration_leaves_nothing_behind(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path}/limner.db"
-    killed = python(["-c", KILLED, url], packages=REPOSITORY, cwd=tmp_path)
+async def test_killed_migration_leaves_nothing_behind(empty: Database, empty_url: str, tmp_path: Path) -> None:
+    killed = python(["-c", KILLED, empty_url], packages=REPOSITORY, cwd=tmp_path)
     assert killed.returncode == -9, killed.stderr
-    assert tables(tmp_path / "limner.db") == {}
-    asyncio.run(migrate(url))
-    assert "transfers" in tables(tmp_path / "limner.db")
+    assert await tables(empty) == {}
+    await empty.migrate()
+    assert "transfers" in await tables(empty)
 
 
+@pytest.mark.sqlite
 async def test_migration_that_breaks_references_is_rolled_back(empty: Database) -> None:
     """Foreign keys are off while a migration runs, so that no rebuilt table takes others along; then checked."""
+    assert empty.path is not None
     empty.path.parent.mkdir()
     with sqlite3.connect(empty.path) as connection:
         connection.executescript(
@@ -221,17 +260,17 @@ async def test_migration_that_breaks_references_is_rolled_back(empty: Database) 
     connection.close()
     with pytest.raises(MigrationBroken, match="1 rows of stray refer to nothing"):
         await empty.migrate()
-    assert set(tables(empty.path)) == {"ghosts", "stray"}
+    assert set(await tables(empty)) == {"ghosts", "stray"}
 
 
 async def test_database_of_a_later_version_is_left_alone(empty: Database) -> None:
     await empty.migrate()
     async with empty.write() as session:
         await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    before = tables(empty.path)
+    before = await tables(empty)
     with pytest.raises(DatabaseTooNew, match=r"9999.*Install that version again"):
         await empty.migrate()
-    assert tables(empty.path) == before
+    assert await tables(empty) == before
 
 
 async def test_migration_silences_no_logger(empty: Database) -> None:
@@ -241,13 +280,14 @@ async def test_migration_silences_no_logger(empty: Database) -> None:
     assert (logger.disabled, list(root.handlers), root.level) == (False, handlers, level)
 
 
-async def test_two_migrations_at_once_end_as_one(empty: Database) -> None:
-    other = Database(f"sqlite+aiosqlite:///{empty.path}")
+async def test_two_migrations_at_once_end_as_one(empty: Database, empty_url: str) -> None:
+    other = Database(empty_url)
     await asyncio.gather(empty.migrate(), other.migrate())
     await other.aclose()
-    assert "transfers" in tables(empty.path)
+    assert "transfers" in await tables(empty)
 
 
+@pytest.mark.sqlite
 def test_migrations_are_found_from_anywhere_and_write_the_next(tmp_path: Path) -> None:
     """The packages alone, as a wheel installs them, in a folder whose name ConfigParser would choke on.
 
@@ -259,7 +299,8 @@ def test_migrations_are_found_from_anywhere_and_write_the_next(tmp_path: Path) -
     script = "import asyncio; from db.session import Database; asyncio.run(Database('sqlite+aiosqlite:///data/limner.db').migrate())"
     migrated = python(["-c", script], packages=packages, cwd=tmp_path)
     assert migrated.returncode == 0, migrated.stderr
-    assert "transfers" in tables(tmp_path / "data" / "limner.db")
+    with closing(sqlite3.connect(tmp_path / "data" / "limner.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM transfers").fetchone() == (0,)
 
     shutil.copy(REPOSITORY / "alembic.ini", packages)
     shutil.copytree(tmp_path / "data", packages / "data")

@@ -20,6 +20,8 @@ from db.session import Database
 from tests.fakes import flat_png
 from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop, png, retried, seed_of
 
+pytestmark = pytest.mark.both_databases
+
 GUILD, OTHER_GUILD = 1, 2
 HOUR = timedelta(hours=1)
 

@@ -21,6 +21,8 @@ from tests.integration.plans import (
 )
 from tests.integration.workshop import ADA, Workshop, decided, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:

@@ -16,6 +16,8 @@ from db import ledger
 from db.session import Database
 from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 GUILD, OTHER_GUILD = 1, 2
 
 

@@ -29,6 +29,8 @@ from db.session import Database
 from generation.recipe import Lane
 from tests.integration.workshop import ADA, ADMIN, BEA, Workshop, decided, open_workshop, png
 
+pytestmark = pytest.mark.both_databases
+
 LIMIT = 10 * 1024 * 1024
 
 

@@ -22,6 +22,8 @@ from tests.integration.plans import (
 )
 from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:

@@ -17,6 +17,8 @@ from db.session import Database
 from generation.errors import OutOfMemory
 from tests.integration.workshop import ADA, BEA, Workshop, open_workshop, png
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:

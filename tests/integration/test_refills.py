@@ -19,6 +19,8 @@ from db.session import Database
 from tests.integration.plans import DAY_S, GUILD, OTHER_GUILD, ROLE, TO_MIDNIGHT_S, daily, default, looked, plan
 from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:

@@ -15,6 +15,8 @@ from db.models import Job, JobState
 from db.session import Database
 from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 GUILD, ROOM = 1, 77
 DORA = 1004
 

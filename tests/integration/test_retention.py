@@ -19,6 +19,8 @@ from db.models import Job, JobState
 from db.session import Database
 from tests.integration.workshop import Workshop, decided, open_workshop, png
 
+pytestmark = pytest.mark.both_databases
+
 DAY_S = 86400
 
 
@@ -212,6 +214,7 @@ async def test_limits_beyond_reason_are_refused(
     assert (await keeper.show()).limits == Limits(None, None)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("limit", ["days", "bytes"])
 async def test_what_goes_next_is_found_by_an_index_of_what_is_kept(shop: Workshop, limit: str) -> None:
     """Not by walking over everything that was removed before, nor by sorting."""
@@ -221,7 +224,7 @@ async def test_what_goes_next_is_found_by_an_index_of_what_is_kept(shop: Worksho
         statements.append((statement, parameters))
 
     async with shop.database.read() as session:
-        engine = shop.database._reading.sync_engine
+        engine = shop.database._store.reading.sync_engine
         event.listen(engine, "before_cursor_execute", note)
         await retention.removable(session, limit=5, before=shop.clock.now() if limit == "days" else None)
         event.remove(engine, "before_cursor_execute", note)

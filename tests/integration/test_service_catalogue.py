@@ -15,6 +15,8 @@ from db.session import Database
 from tests.fakes import TINY, ManualClock, ScriptedBackend
 from tests.integration.workshop import decided
 
+pytestmark = pytest.mark.both_databases
+
 XL = dataclasses.replace(TINY, source="acme/Sketch XL", native_size=1024, digest="1e" * 32)
 
 

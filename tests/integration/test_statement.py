@@ -14,6 +14,8 @@ from bot.service.pages import LINES
 from db.session import Database
 from tests.integration.workshop import ADA, BEA, Workshop, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:

@@ -14,6 +14,8 @@ from db.models import JobState
 from db.session import Database
 from tests.integration.workshop import BEA, Workshop, open_workshop
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:

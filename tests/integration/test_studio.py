@@ -26,6 +26,8 @@ from db.session import Database
 from generation.recipe import Lane
 from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop, png, recipe_of, retried, seed_of
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:

@@ -11,6 +11,8 @@ from db import catalogue, members
 from db.models import Member, Model
 from db.session import Database
 
+pytestmark = pytest.mark.both_databases
+
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 

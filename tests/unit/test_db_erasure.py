@@ -15,6 +15,8 @@ from db.moderation_tables import Audit, Ban, Moderation, Report, Rule
 from db.plan_tables import Offer
 from db.session import Database
 
+pytestmark = pytest.mark.both_databases
+
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ADA, BEA = 1001, 100100  # one's id is a part of the other's
 

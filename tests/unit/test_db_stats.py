@@ -17,6 +17,8 @@ from db.models import Job, JobState, Member, Transfer, TransferCode, TransferKin
 from db.session import Database
 from db.stats import Span
 
+pytestmark = pytest.mark.both_databases
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=5)
 MEMBERS = tuple(range(1001, 1006))
@@ -158,6 +160,7 @@ async def test_credits_are_those_counted_one_by_one(database: Database) -> None:
         assert (one.spent, one.refunded, one.granted) == (counted["spent"], counted["refunded"], counted["granted"])
 
 
+@pytest.mark.sqlite
 async def test_counting_finds_its_range_by_an_index(database: Database) -> None:
     """A million jobs must not be walked through for the last day's."""
     statements: list[tuple[str, object]] = []
@@ -166,7 +169,7 @@ async def test_counting_finds_its_range_by_an_index(database: Database) -> None:
         if statement.startswith("SELECT"):
             statements.append((statement, parameters))
 
-    engine = database._reading.sync_engine
+    engine = database._store.reading.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     async with database.read() as session:
         await stats.outcomes(session, since=START, until=END, span=Span.HOUR)
