@@ -128,7 +128,7 @@ async def test_credits_are_those_counted_one_by_one(database: Database) -> None:
     async with database.write() as session:
         for member_id in MEMBERS:
             await ledger.ensure_account(session, ledger.member_account(member_id))
-        for number in range(300):
+        for number in range(120):
             now = START + timedelta(seconds=rnd.uniform(-86400, 6 * 86400))
             account = ledger.member_account(rnd.choice(MEMBERS))
             code = rnd.choice([TransferCode.GRANT, TransferCode.WELCOME])
