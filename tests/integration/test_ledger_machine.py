@@ -362,7 +362,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def test_random_sequences_agree_with_the_model(new_database: Callable[[], str], database_kind: str) -> None:
-    """Always the same ones, so that a failure is about the change at hand. Fewer on PostgreSQL, where a fresh database takes longer to make."""
+    """Always the same ones, so that a failure is about the change at hand.
+
+    Fewer on PostgreSQL, where a fresh database takes longer to make.
+    """
     run_state_machine_as_test(
         lambda: LedgerMachine(new_database()),
         settings=settings(
