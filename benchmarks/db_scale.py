@@ -2,7 +2,8 @@
 
 `python benchmarks/db_scale.py` fills a fresh database with bulk SQL, checks its books, and measures what members wait
 for: the queries of /info, the claim of the next job, the place in the queue, a page of the statement. Every one as the
-bot does it, for the member with the most jobs and for ordinary ones.
+bot does it, for the member with the most jobs and for ordinary ones. With `--url` the rows are then copied into an
+empty PostgreSQL database, and that one is measured.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+from sqlalchemy import delete, insert, select, text
 
 from benchmarks import bench
 from benchmarks.bench import Goal, goal, spread
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from db import jobs, ledger
+from db.models import Account, Base
 from db.session import Database
 from generation.recipe import Recipe, Task
 
@@ -135,6 +138,22 @@ def fill(path: Path, scale: Scale) -> None:
             connection.execute(sql)
 
 
+async def copy(path: Path, database: Database) -> None:
+    """Every row of the file into the migrated, empty database of a server."""
+    file = Database(f"sqlite+aiosqlite:///{path}")
+    try:
+        async with file.read() as rows, database.write() as session:
+            await session.execute(delete(Account))  # those that the migration opened
+            for table in Base.metadata.sorted_tables:
+                # In the order in which they were made: a post comes after what it resolves.
+                found = await rows.stream(select(table).order_by(text("rowid")))
+                async for part in found.partitions(5000):
+                    await session.execute(insert(table), [dict(row._mapping) for row in part])
+            await session.execute(text("ANALYZE"))  # a server does so by itself, a little later
+    finally:
+        await file.aclose()
+
+
 async def measure(work: Callable[[int], Awaitable[object]], times: int) -> dict[str, float]:
     """Milliseconds: mean, p50, p95, max; p95 also of the processor's time in all threads, whoever else is working."""
     taken: list[float] = []
@@ -195,16 +214,21 @@ class Desk:
                 await self.studio.requeue(job.id)
 
 
-async def run(scale: Scale, times: int, folder: Path) -> dict[str, Any]:
-    """The whole benchmark, in a file that is filled unless it is there. Raises BooksDoNotBalance if filled wrongly."""
+async def run(scale: Scale, times: int, folder: Path, url: str | None) -> dict[str, Any]:
+    """The whole benchmark, in a database that is filled unless it is. Raises BooksDoNotBalance if filled wrongly."""
     path = folder / "limner.db"
-    database = Database(f"sqlite+aiosqlite:///{path}")
+    file = Database(f"sqlite+aiosqlite:///{path}")
+    database = Database(url) if url is not None else file
     try:
-        is_filled = path.exists()
+        is_filled, is_copied = path.exists(), url is None or await database.exists()
+        await file.migrate()
         await database.migrate()
         started = time.perf_counter()
         if not is_filled:
             await asyncio.to_thread(fill, path, scale)
+        if not is_copied:
+            await copy(path, database)
+        if not (is_filled and is_copied):
             async with database.read() as session:
                 (await ledger.check_books(session)).raise_for_problems()
         filled = time.perf_counter()
@@ -217,6 +241,7 @@ async def run(scale: Scale, times: int, folder: Path) -> dict[str, Any]:
         }
     finally:
         await database.aclose()
+        await file.aclose()
 
 
 async def measure_all(desk: Desk, times: int) -> dict[str, dict[str, float]]:
@@ -248,11 +273,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--members", type=int, default=5000)
     parser.add_argument("--times", type=int, default=200, help="each is measured so often")
     parser.add_argument("--keep", type=Path, help="a folder whose database is kept, and used again by the next run")
+    parser.add_argument("--url", help="an empty PostgreSQL database (or, with --keep, the one of the last run)")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args(arguments)
     scale = Scale(options.jobs or (5_000 if options.quick else 1_000_000), options.members)
     with tempfile.TemporaryDirectory() as folder:
-        results = asyncio.run(run(scale, options.times, options.keep or Path(folder)))
+        results = asyncio.run(run(scale, options.times, options.keep or Path(folder), options.url))
     times = results["times_ms"]
     rows = [
         [f"{scale.jobs:,}", name, *(times[name][part] for part in ("p50", "p95", "max", "cpu_p95"))] for name in times

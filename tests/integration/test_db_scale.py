@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,23 @@ import pytest
 from benchmarks.db_scale import EXPIRY, main
 
 
-def test_database_benchmark_fills_sound_books_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It refuses to measure books that don't balance; the second run finds the file of the first."""
-    arguments = ["--jobs", "1200", "--members", "30", "--times", "3", "--keep", str(tmp_path)]
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """The option for a database other than the file."""
+    if request.param == "sqlite":
+        yield []
+        return
+    server = request.getfixturevalue("postgres")
+    name = server.create()
+    yield ["--url", server.url(name)]
+    server.drop(name)
+
+
+def test_database_benchmark_fills_sound_books_and_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: list[str]
+) -> None:
+    """It refuses to measure books that don't balance; the second run finds the database of the first."""
+    arguments = ["--jobs", "1200", "--members", "30", "--times", "3", "--keep", str(tmp_path), *url]
     main(arguments)
     first = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
     main(arguments)
