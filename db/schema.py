@@ -38,7 +38,7 @@ def _run(connection: Connection, revision: str, step: Callable[[Config, str], No
             raise DatabaseTooNew(f"{error}. {DatabaseTooNew.__doc__}") from error
         raise
     if connection.dialect.name == "sqlite" and _revision(connection) != before:
-        # Foreign keys are off during a migration (db/session.py says why), so nothing else has checked them.
+        # Foreign keys are off during a migration (db/sqlite.py says why), so nothing else has checked them.
         dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if dangling:
             tables = ", ".join(sorted({str(row[0]) for row in dangling}))

@@ -20,7 +20,7 @@ import aiohttp
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
-import db.session
+import db.sqlite
 from generation.backends.stream import EventStream
 from generation.errors import EngineStopped, GenerationError, OutOfMemory
 from generation.events import Event
@@ -70,7 +70,7 @@ class Troubles:
             self._kind, self._skip, self._left = order.trouble, order.at - 1, order.times if order.trouble else 0
 
     def install(self) -> None:
-        db.session.BUSY_TIMEOUT_S = BUSY_TIMEOUT_S
+        db.sqlite.BUSY_TIMEOUT_S = BUSY_TIMEOUT_S
         event.listen(Engine, "begin", self._on_begin)
         event.listen(Engine, "commit", self._on_end)
         event.listen(Engine, "rollback", self._on_end)
@@ -126,7 +126,7 @@ class Troubles:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def _on_begin(self, connection: Connection) -> None:
-        if not connection.get_execution_options().get(db.session._WRITES, False):
+        if not connection.get_execution_options().get(db.sqlite._WRITES, False):
             return
         match self.take(DATABASE):
             case "locked":

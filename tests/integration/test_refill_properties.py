@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -19,6 +18,8 @@ from db import allowances, ledger, members, plans
 from db.models import Transfer
 from db.plan_tables import Plan
 from db.session import Database
+
+pytestmark = pytest.mark.both_databases
 
 START = datetime(2026, 1, 30, 12, tzinfo=UTC)
 MEMBER, ACCOUNT = 1, "member:1"
@@ -156,7 +157,7 @@ async def check_history(session: AsyncSession) -> None:
 )
 @given(history=st.lists(ACTIONS, min_size=5, max_size=12))
 def test_random_histories_give_each_period_once_and_take_nothing_of_the_members_own(
-    database_url: str, history: list[Action]
+    new_database: Callable[[], str], history: list[Action]
 ) -> None:
     async def run(url: str) -> None:
         database = Database(url)
@@ -168,7 +169,4 @@ def test_random_histories_give_each_period_once_and_take_nothing_of_the_members_
         finally:
             await database.aclose()
 
-    migrated = Path(database_url.removeprefix("sqlite+aiosqlite:///"))
-    with TemporaryDirectory() as folder:
-        fresh = shutil.copy(migrated, Path(folder) / "limner.db")
-        asyncio.run(run(f"sqlite+aiosqlite:///{fresh}"))
+    asyncio.run(run(new_database()))
