@@ -163,7 +163,6 @@ NOT_ON_A_GPU_MACHINE = (
     "alembic",
     "typer",
     "matplotlib",
-    "scipy.stats",
 )
 
 
