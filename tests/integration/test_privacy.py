@@ -182,7 +182,8 @@ async def until_forgotten(shop: Workshop) -> None:
     """Let the housekeeper's short pauses pass until nobody waits to be forgotten and no message to be removed."""
 
     async def done() -> bool:
-        shop.pauses.end(RETRY_S)
+        for doubled in range(7):  # after a round that could not finish the next pause is longer
+            shop.pauses.end(RETRY_S * 2**doubled)
         privacy = privacy_of(shop)
         return not await privacy.requested() and not await privacy.removals(1)
 
