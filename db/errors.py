@@ -34,7 +34,7 @@ class DatabaseError(Exception):
 
 
 class DatabaseInUse(DatabaseError):
-    """Another process has claimed the database. Stop that process, or use another database."""
+    """Another process has locked the database. Stop that process, or use another database."""
 
     def __init__(self, place: str, holder: str) -> None:
         self.place = place

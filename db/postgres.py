@@ -4,7 +4,7 @@
   changes between "check the limits" and "reserve", as in SQLite. They are READ COMMITTED, because each statement must
   see what the writer before committed while this one waited for the lock.
 - Readers are REPEATABLE READ READ ONLY: one snapshot from their first SELECT on, and a write is an error.
-- The process claims the database by a second advisory lock on a connection of its own, which the server frees when that
+- The process locks the database by a second advisory lock on a connection of its own, which the server frees when that
   connection ends. A pooler in transaction mode would give the connection to others: connect directly.
 """
 
@@ -34,7 +34,7 @@ OLDEST = 14
 CONNECT_TIMEOUT_S = 10.0
 BUSY_TIMEOUT_S = 10.0
 """How long a statement waits for a lock, the turn of writers too, before it gives up."""
-CLAIM_TIMEOUT_S = 3.0
+LOCK_TIMEOUT_S = 3.0
 """The server may notice a moment later than the kernel that the process before was killed."""
 
 # Keys of advisory locks, which hold in one database: the upper half says whose they are, "Limn" in ASCII.
@@ -69,16 +69,18 @@ class PostgresServer:
         self._engine = self._new_engine()
         self.reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self.writing = _writing(self._engine)
-        self._claim: asyncpg.Connection | None = None
+        self._wants_lock = False
+        self._lock: asyncpg.Connection | None = None
 
-    async def claim(self) -> None:
+    async def lock(self) -> None:
         """Take the lock that one process has; the server frees it with the connection. Raises DatabaseInUse."""
-        if self._claim is not None:
+        self._wants_lock = True
+        if self._lock is not None and not self._lock.is_closed():
             return
         connection = await self._connect()
         try:
             await connection.execute(
-                f"SET idle_session_timeout = 0; SET lock_timeout = '{CLAIM_TIMEOUT_S * 1000:.0f}ms'"
+                f"SET idle_session_timeout = 0; SET lock_timeout = '{LOCK_TIMEOUT_S * 1000:.0f}ms'"
             )
             await connection.execute(f"SELECT pg_advisory_lock({_key(_PROCESS)})")
         except asyncpg.LockNotAvailableError:
@@ -88,14 +90,13 @@ class PostgresServer:
         except BaseException:
             connection.terminate()
             raise
-        self._claim = connection
+        self._lock = connection
 
-    async def keep_claim(self) -> None:
-        """Claim the database anew when the connection of the claim was lost. Raises DatabaseInUse if it is too late."""
-        if self._claim is not None and self._claim.is_closed():
-            log.warning("the connection that claimed the %s was lost; claiming it anew", self.place)
-            self._claim = None
-            await self.claim()
+    async def keep_lock(self) -> None:
+        """Lock anew when the lock's connection was lost. Raises DatabaseInUse while another process has the lock."""
+        if self._wants_lock and (self._lock is None or self._lock.is_closed()):
+            log.warning("the connection that locked the %s was lost; locking anew", self.place)
+            await self.lock()
 
     async def migrate(self) -> None:
         """Upgrade in one writing transaction. Raises DatabaseTooNew."""
@@ -123,11 +124,12 @@ class PostgresServer:
         raise dump.restoring_is_manual(self._url, source)
 
     async def aclose(self) -> None:
-        """Close every connection; the claim ends with its own."""
+        """Close every connection; the lock ends with its own."""
         await self._engine.dispose()
-        if self._claim is not None:
-            claim, self._claim = self._claim, None
-            await claim.close()
+        self._wants_lock = False
+        if self._lock is not None:
+            await self._lock.close()
+            self._lock = None
 
     def _new_engine(self, poolclass: type[Pool] | None = None) -> AsyncEngine:
         engine = create_async_engine(

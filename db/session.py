@@ -47,12 +47,12 @@ class Database:
         return self._store.path
 
     async def lock(self) -> None:
-        """Claim the database for this process until `aclose()`, or until the process dies.
+        """Lock the database for this process until `aclose()`, or until the process dies.
 
         Recovery after a restart takes every RUNNING job for orphaned, which is true only with one process per database.
         Raises DatabaseInUse, DatabaseUnreachable. Calling it twice is harmless.
         """
-        await self._store.claim()
+        await self._store.lock()
 
     async def migrate(self) -> None:
         """Bring the schema up to date, or leave it as it was: everything happens in one writing transaction.
@@ -87,7 +87,7 @@ class Database:
         async with self._turn:
             self._writer = asyncio.current_task()
             try:
-                await self._store.keep_claim()
+                await self._store.keep_lock()
                 async with AsyncSession(self._store.writing, expire_on_commit=False) as session, session.begin():
                     yield session
             finally:

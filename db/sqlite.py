@@ -63,7 +63,7 @@ class SqliteFile:
         """The file whose lock says that a process works on this database."""
         return self.path.with_name(self.path.name + ".lock")
 
-    async def claim(self) -> None:
+    async def lock(self) -> None:
         """Lock the lock file; the kernel frees it when the process dies. Raises DatabaseInUse."""
         if self._lock_file is not None:
             return
@@ -81,7 +81,7 @@ class SqliteFile:
         lock_file.flush()
         self._lock_file = lock_file
 
-    async def keep_claim(self) -> None:
+    async def keep_lock(self) -> None:
         """Nothing to do: the kernel takes no lock away."""
 
     async def migrate(self) -> None:

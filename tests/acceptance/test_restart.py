@@ -69,7 +69,7 @@ async def kill_twice(process: BotProcess, http: aiohttp.ClientSession, ada: Pers
 async def test_job_killed_in_its_middle_is_delivered_on_postgresql_too(
     http: aiohttp.ClientSession, tmp_path: Path, postgres: Server
 ) -> None:
-    """The killed process's claim is gone at once, and its job comes back."""
+    """The killed process's lock is gone at once, and its job comes back."""
     name = postgres.create()
     url = postgres.url(name)
     async with Sandbox(port=0, spec=spec(), token="sandbox") as server:
