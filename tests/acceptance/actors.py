@@ -86,6 +86,18 @@ class Person:
 
         return await self.until(finished)  # type: ignore[no-any-return]
 
+    async def waiting(self, text: str) -> Message:
+        """The message of a job that waits or runs. On a busy machine it is no answer, but comes after a deferral."""
+
+        def begun(messages: list[Message]) -> Message | None:
+            for message in messages:
+                first = message["content"].split("\n")[0]
+                if text in first and ("(Waiting to start)" in first or "%)" in first):
+                    return message
+            return None
+
+        return await self.until(begun)  # type: ignore[no-any-return]
+
     async def picture(self, message: Message) -> Image.Image:
         async with self.http.get(message["attachments"][0]["url"]) as response:
             return Image.open(BytesIO(await response.read())).convert("RGB")

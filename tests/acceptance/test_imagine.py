@@ -35,7 +35,8 @@ async def test_imagine_upscale_variation_and_reroll(bot, ada) -> None:
     start = await ada.credits()
     answer = await ada.command("imagine", prompt=f"{APPLE} --seed 7")
     assert answer["acknowledged_ms"] < 3000
-    assert answer["messages"][0]["content"].startswith(f"**{APPLE} --seed 7** - <@{ada.user}> (Waiting to start)")
+    waiting = await ada.waiting(APPLE)
+    assert waiting["content"].startswith(f"**{APPLE} --seed 7** - <@{ada.user}> (")
     grid_message = await ada.result("(fast)", text="apple")
     assert f"seed 7 · 4 credits · {start - 4} left" in grid_message["content"]
     labels = [c.get("label") or c["emoji"]["name"] for row in grid_message["components"] for c in row["components"]]
@@ -111,8 +112,8 @@ async def test_inpaint_changes_only_what_the_mask_covers(bot, bea) -> None:
 
 async def test_cancel_a_running_job_posts_only_its_share(bot, bea) -> None:
     before = await bea.credits()
-    answer = await bea.command("imagine", prompt="a slow snail --steps 50 --turbo")
-    waiting = answer["messages"][0]
+    await bea.command("imagine", prompt="a slow snail --steps 50 --turbo")
+    waiting = await bea.waiting("slow snail")
     await bea.until(lambda messages: any(m["id"] == waiting["id"] and "%)" in m["content"] for m in messages))
     await bea.press(waiting, "Cancel Job")
 
