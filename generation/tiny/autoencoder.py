@@ -13,6 +13,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
 from generation.tiny.model import encoding_exactly
+from generation.tiny.precision import mixed
 from generation.tiny.scenes import Scene, draw_scenes
 
 NOISE = 0.05
@@ -39,7 +40,7 @@ class AutoencoderStage:
     def step(self, done: float) -> float:
         rng = random.Random(f"autoencoder {self.learner.steps}")
         target = self._draw(draw_scenes(self._subjects, self.batch, rng))
-        with torch.autocast(self._model.device.type, dtype=torch.bfloat16):
+        with mixed(self._model.device):
             mean = self._model.encode(target).latent_dist.mean
             given = mean if self._teacher is None else self._taught(target)
             decoded = self._model.decode(given + torch.randn_like(given) * NOISE * given.std()).sample

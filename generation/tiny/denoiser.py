@@ -14,6 +14,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
 from generation.tiny.looks import Looks, scaled
+from generation.tiny.precision import mixed
 from generation.tiny.scenes import Scene, draw_scenes
 
 # Latents' (height, width) and how many parts of a bank have them: square, and the ratios from 1:2 to 2:1.
@@ -42,8 +43,8 @@ class DenoiserStage:
         pipeline: StableDiffusionPipeline,
         subjects: list[Subject],
         batch: int = 32,
-        parts: int = 32,
-        passes: int = 6,
+        parts: int = 16,
+        passes: int = 12,
     ):
         self.batch = min(batch, PART)
         self.pipeline, self._subjects, self._parts, self._passes = pipeline, subjects, parts, passes
@@ -63,7 +64,7 @@ class DenoiserStage:
         alpha = self._alphas[time].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         # Eager on purpose: a compiled UNet2DConditionModel had wrong gradients on the CPU (torch 2.13).
-        with torch.autocast(latents.device.type, dtype=torch.bfloat16):
+        with mixed(latents.device):
             guess = self._unet(noisy.to(memory_format=torch.channels_last), time, encoder_hidden_states=states).sample
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
         return self.learner.update((guess.float() - velocity).square().mean(), done, decay_from=0.7)
@@ -108,13 +109,13 @@ class DenoiserStage:
         vae = self.pipeline.vae
         scale = 1 << (len(vae.config.block_out_channels) - 1)
         pictures = self._compositor.draw(scenes, shape[0] * scale, shape[1] * scale)
-        with torch.autocast(vae.device.type, dtype=torch.bfloat16):
+        with mixed(vae.device):
             mean = vae.encode(pictures.to(vae.device)).latent_dist.mean
         return mean.float() * vae.config.scaling_factor
 
     @torch.no_grad()
     def _encode_prompts(self, prompts: list[str]) -> Tensor:
         device = self.pipeline.device
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with mixed(device):
             states, _ = self.pipeline.encode_prompt(prompts, device, 1, do_classifier_free_guidance=False)
         return states.half()

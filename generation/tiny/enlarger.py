@@ -13,6 +13,7 @@ from generation.tiny.autoencoder import NOISE, picture_loss
 from generation.tiny.compose import Compositor
 from generation.tiny.data import SIZE, Subject
 from generation.tiny.learner import Learner
+from generation.tiny.precision import mixed
 from generation.tiny.scenes import draw_scenes
 
 LARGE = 2 * SIZE  # the data's pictures have 256 pixels a side
@@ -47,7 +48,7 @@ class EnlargerStage:
             x, y = (rng.randrange(0, small.shape[-1] - CROP + 1) for _ in range(2))
             cropped = small[..., y : y + CROP, x : x + CROP]
             wanted = large[..., y * scale : (y + CROP) * scale, x * scale : (x + CROP) * scale]
-            with torch.autocast(device.type, dtype=torch.bfloat16):
+            with mixed(device):
                 enlarged = self.enlarger(cropped).float()
             losses.append(picture_loss(F.avg_pool2d(enlarged, FACTOR // scale), wanted))
         return self.learner.update(sum(losses[1:], losses[0]), done, decay_from=0.3)
@@ -59,7 +60,7 @@ class EnlargerStage:
 
     @torch.no_grad()
     def _through_autoencoder(self, pictures: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(pictures.device.type, dtype=torch.bfloat16):
+        with mixed(pictures.device):
             latents = self._autoencoder.encode(pictures).latent_dist.mean
             noisy = latents + torch.randn_like(latents) * NOISE * latents.std()
             decoded: torch.Tensor = self._autoencoder.decode(noisy).sample

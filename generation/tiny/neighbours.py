@@ -14,6 +14,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from generation.tiny.data import Subject
+from generation.tiny.precision import mixed
 from generation.tiny.text_encoder import GIVEN_LAYERS
 
 NEAR = 0.4  # cosine from which on a word is worth a subject; a guess, not tuned
@@ -53,7 +54,7 @@ def _meaning(pipeline: StableDiffusionPipeline, phrases: Sequence[str]) -> Tenso
         tokens = pipeline.tokenizer(
             list(phrases[start : start + 256]), padding=True, truncation=True, return_tensors="pt"
         ).to(encoder.device)
-        with torch.autocast(encoder.device.type, dtype=torch.bfloat16):
+        with mixed(encoder.device):
             states = encoder(**tokens, output_hidden_states=True).hidden_states[GIVEN_LAYERS].float()
         mask = tokens.attention_mask[..., None]
         parts.append(F.normalize((states * mask).sum(1) / mask.sum(1), dim=1).cpu())

@@ -17,6 +17,7 @@ from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
 from generation.tiny.looks import Looks, scaled
 from generation.tiny.neighbours import add_neighbours
+from generation.tiny.precision import mixed
 from generation.tiny.scenes import draw_scenes
 from generation.tiny.text_encoder import GIVEN_LAYERS
 
@@ -64,7 +65,7 @@ class ReaderStage:
             states, mask, looks = next(self._batches)
         device = self._encoder.device
         states, mask = states.to(device).float(), mask.to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with mixed(device):
             read = states
             for layer in self._layers:
                 read = layer(read, mask)
@@ -96,7 +97,7 @@ class ReaderStage:
             max_length=self._tokenizer.model_max_length,
             return_tensors="pt",
         ).to(self._encoder.device)
-        with torch.autocast(self._encoder.device.type, dtype=torch.bfloat16):
+        with mixed(self._encoder.device):
             read = self._encoder(tokens.input_ids, tokens.attention_mask, output_hidden_states=True)
         mask = (1 - tokens.attention_mask[:, None, None].float()) * -1e9
         return read.hidden_states[GIVEN_LAYERS].half(), mask, looks

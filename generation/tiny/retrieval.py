@@ -17,6 +17,7 @@ from torch import Tensor
 from generation.tiny.captions import plain_background
 from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
+from generation.tiny.precision import mixed
 from generation.tiny.scenes import Placed, Scene
 
 VIEW = 160  # pixels a side that the network looks at
@@ -53,7 +54,7 @@ class Retrieval:
         parts = []
         for part in pictures.split(32):
             seen = F.interpolate(part, (VIEW, VIEW), mode="bilinear", antialias=True)
-            with torch.autocast(seen.device.type, dtype=torch.bfloat16):
+            with mixed(seen.device):
                 parts.append(self.network.extract_features(seen).float().mean((2, 3)))
         return torch.cat(parts)
 
