@@ -1,4 +1,4 @@
-"""Draws in this process: an asyncio front, one engine thread, pools for everything that would hold up its tick.
+"""Draws in this process: an asyncio front, the engine's thread, pools for everything that would hold up its tick.
 
 A request's way: `submit` (loop) -> load if need be (loader thread) -> read inputs (side pool) -> engine thread, which
 sends it to the encoder thread before its first step and to the finisher thread after its last -> PNG (finisher thread)
@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import itertools
 import logging
-import queue
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +22,8 @@ from generation.backend import ModelInfo, Speed
 from generation.backends.job import Job
 from generation.backends.residents import Residents
 from generation.backends.stream import EventStream
-from generation.engine.engine import Engine
-from generation.engine.hub import Errand, forget_frames
 from generation.engine.request import Request
+from generation.engine.thread import STOPPED, EngineThread
 from generation.engine.watchdog import Watchdog
 from generation.errors import Cancelled, EngineBusy, EngineStopped
 from generation.events import Event, Failed, Finished, Started, StepFinished
@@ -41,9 +37,7 @@ from generation.tasks.finish import Objects, finish
 
 log = logging.getLogger(__name__)
 
-STOPPED = "The engine is shutting down. The job is kept and goes on after the restart."
 STUCK = "The device has stopped answering. The job is kept; the server's admin has to restart the bot."
-CRASHED = "The engine stopped after an internal error; the server's admin finds it in the log. Restart the bot."
 
 PATIENCE_S = 300.0  # the first ticks on a GPU also load kernels; a large picture is done in seconds
 PATIENCE_CPU_S = 3600.0  # a large model may well take minutes for a step
@@ -77,20 +71,19 @@ class LocalBackend:
         self._max_requests = max_requests
         self._speed = speed or Speed()
         self._objects = objects
-        self._compiler = ThreadPoolExecutor(1, "limner-compile")
-        compiles = self._device.type == "cuda" if self._speed.compile is None else self._speed.compile
-        self._engine = Engine(self._send_away, self._compiler.submit if compiles else None)
         self._watchdog = watchdog or Watchdog(PATIENCE_S if self._device.type == "cuda" else PATIENCE_CPU_S)
-        self._models = Residents(self._engine, data_dir, self._device, self._speed, taesd)
+        self._engine = EngineThread(
+            compiles=self._device.type == "cuda" if self._speed.compile is None else self._speed.compile,
+            watchdog=self._watchdog,
+            refuse=self._refuse,
+            ended=lambda reason: self._send(self._fail_all, reason),
+        )
+        self._models = Residents(self._engine.engine, data_dir, self._device, self._speed, taesd)
         self._jobs: dict[str, Job] = {}
         self._arrivals = itertools.count()
         self._refusal: str | None = None
-        self._mailbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._loader = ThreadPoolExecutor(1, "limner-load")
         self._side = ThreadPoolExecutor(2, "limner-side")
-        self._encoder = ThreadPoolExecutor(1, "limner-encode")
-        self._finisher = ThreadPoolExecutor(1, "limner-finish")
-        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- Backend, on the event loop ----------------------------------------------------------------------------------
@@ -140,13 +133,13 @@ class LocalBackend:
             self._put(job, job.failed(Cancelled()))  # still loading: there is no step to wait for
         else:
             job.request.cancelled = True
-            self._mailbox.put(_wake)  # it may be waiting for its pictures, and the engine for it
+            self._engine.wake()  # it may be waiting for its pictures, and the engine for it
         return True
 
     async def aclose(self) -> None:
         """See `Backend.aclose`. Waits for the thread; a model that is being loaded is waited for, too."""
-        self._refusal = self._refusal or STOPPED
-        self._mailbox.put(None)
+        self._refuse(STOPPED)
+        self._engine.stop()
         await asyncio.to_thread(self._join)
         self._fail_all(STOPPED)
         self._models.clear()
@@ -156,8 +149,7 @@ class LocalBackend:
     def _start(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._run_engine, name="limner-engine", daemon=True)
-            self._thread.start()
+            self._engine.start()
             self._loop.call_later(LOOK_EVERY_S, self._look_after)
         return self._loop
 
@@ -172,10 +164,9 @@ class LocalBackend:
 
     def _join(self) -> None:
         hangs = self._refusal == STUCK  # then nothing that waits for the device would ever end
-        if self._thread is not None and not hangs:
-            self._thread.join()
-        for pool in (self._loader, self._side, self._encoder, self._finisher, self._compiler):
+        for pool in (self._loader, self._side):
             pool.shutdown(wait=not hangs, cancel_futures=True)
+        self._engine.join(wait=not hangs)
 
     def _put(self, job: Job, event: Event) -> None:
         """Hand the event to the reader. After a terminal one nothing else passes."""
@@ -189,8 +180,12 @@ class LocalBackend:
         if self._jobs.get(job.id) is job:
             self.cancel(job.id)
 
-    def _fail_all(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> None:
+        """From now on; the first reason stays. Also called from the engine's thread."""
         self._refusal = self._refusal or reason
+
+    def _fail_all(self, reason: str) -> None:
+        self._refuse(reason)
         for job in list(self._jobs.values()):
             job.cancelled = False
             self._put(job, job.failed(EngineStopped(reason)))
@@ -234,7 +229,7 @@ class LocalBackend:
         request.pictures, request.guided_share = job.recipe.num_images, self._speed.guided_share
         job.request = request
         request.cancelled = job.cancelled  # a cancel that came before there was a request
-        self._mailbox.put(functools.partial(self._engine.submit, request))
+        self._engine.submit(request)
 
     def _after_step(self, job: Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
         request.steps_done += 1
@@ -242,7 +237,7 @@ class LocalBackend:
         self._send(self._put, job, StepFinished(request.steps_done, request.total_steps, preview))
         # A preview would show what there is somebody to object to.
         if drawing.previewable and self._objects is None and preview_due(request.steps_done, request.total_steps):
-            lane = self._finisher if isinstance(drawing.model.preview, Taesd) else self._side
+            lane = self._engine.finisher if isinstance(drawing.model.preview, Taesd) else self._side
             lane.submit(self._render_preview, job, request, drawing, latents)
 
     def _render_preview(self, job: Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
@@ -260,7 +255,7 @@ class LocalBackend:
             self._end(job, job.failed(error))
             return
         try:
-            self._finisher.submit(self._finish, job, drawing, drawn)
+            self._engine.finisher.submit(self._finish, job, drawing, drawn)
         except RuntimeError:  # the pool is shut: aclose tells the reader
             self._models.unpin(job.recipe.model)
 
@@ -279,56 +274,3 @@ class LocalBackend:
     def _end(self, job: Job, event: Event) -> None:
         self._models.unpin(job.recipe.model)
         self._send(self._put, job, event)
-
-    def _run_errand(self, request: Request, errand: Errand) -> None:
-        result, failure = None, None
-        try:
-            if not request.cancelled:
-                with torch.no_grad():  # grad mode belongs to the thread, and this is not the engine's
-                    result = errand()
-        except BaseException as error:
-            log.exception("encoding or decoding for %s failed", request.id)
-            failure = forget_frames(error)
-        self._mailbox.put(functools.partial(self._engine.deliver, request, errand, result, failure))
-
-    # -- the engine's thread -----------------------------------------------------------------------------------------
-
-    def _run_engine(self) -> None:
-        torch.set_grad_enabled(False)
-        reason = STOPPED
-        try:
-            while self._receive():
-                with self._watchdog.working():
-                    self._engine.step()
-        except BaseException:
-            log.critical("the engine crashed", exc_info=True)
-            reason = CRASHED
-        self._refusal = self._refusal or reason  # before the first reader hears of it and submits again
-        try:
-            self._engine.stop(reason)
-        except BaseException:
-            log.critical("the engine couldn't stop its requests in order", exc_info=True)
-        self._send(self._fail_all, reason)
-
-    def _send_away(self, request: Request, errand: Errand) -> None:
-        """Encoding before the first step, decoding after the last: neither waits for the other."""
-        lane = self._finisher if request.started else self._encoder
-        lane.submit(self._run_errand, request, errand)
-
-    def _receive(self) -> bool:
-        """Take in new requests and what errands brought. Waits only when there is nothing to do.
-
-        False when it is time to stop.
-        """
-        while True:
-            try:
-                take_in = self._mailbox.get(block=not (self._engine.busy or self._engine.curious))
-            except queue.Empty:
-                return True
-            if take_in is None:
-                return False
-            take_in()
-
-
-def _wake() -> None:
-    """Nothing to take in; but whoever waits for the mailbox looks around again."""

@@ -1,4 +1,4 @@
-"""Random-weight checkpoints, built in code, small enough to draw in milliseconds, for the engine's tests; a front."""
+"""For the engine: checkpoints of random weights that draw in milliseconds. For the rest: a workshop and a front."""
 
 from __future__ import annotations
 
@@ -196,6 +196,21 @@ def load_model(data_dir: Path) -> Callable[[Path], Any]:
     from generation.pipelines.loader import load
 
     return lambda folder: load(str(folder), data_dir, torch.device("cpu"))
+
+
+@pytest.fixture
+def welcome_credits() -> int:
+    """What a new member of `shop` is given. To be overridden where members start with nothing."""
+    return 100
+
+
+@pytest.fixture
+async def shop(database: Database, tmp_path: Path, welcome_credits: int) -> AsyncIterator[Any]:
+    """See tests/integration/workshop.py."""
+    from tests.integration.workshop import open_workshop
+
+    async with open_workshop(database, tmp_path, welcome_credits=welcome_credits) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -13,20 +12,13 @@ from bot.service.queue_desk import QueueDesk, QueueMode
 from bot.service.retention import Retention
 from bot.service.rows import Audit, Payer, Period
 from bot.service.storage import Storage
-from db.session import Database
-from tests.integration.workshop import ADA, ADMIN, BEA, Decided, Workshop, decided, open_workshop
+from tests.integration.workshop import ADA, ADMIN, BEA, Decided, Workshop, decided
 
 pytestmark = pytest.mark.both_databases
 
 GUILD, OTHER_GUILD, ROLE, CHANNEL = 1, 2, 71, 11
 
 Deed = Callable[[Workshop, Decided], Awaitable[object]]
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
 
 
 def desk(shop: Workshop) -> QueueDesk:

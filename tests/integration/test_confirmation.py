@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +12,7 @@ from bot.service.limits import OFFER_TTL
 from bot.service.orders import Order
 from bot.service.rows import Payer
 from db import offers
-from db.session import Database
-from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop, png, recipe_of, seed_of
+from tests.integration.workshop import ADA, BEA, Workshop, decided, png, recipe_of, seed_of
 
 pytestmark = pytest.mark.both_databases
 
@@ -23,11 +20,10 @@ GUILD = 1
 
 
 @pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        await opened.studio.office.set_confirm_above(GUILD, 4, **decided())
-        await opened.studio.accounts.view(ADA)
-        yield opened
+async def shop(shop: Workshop) -> Workshop:
+    await shop.studio.office.set_confirm_above(GUILD, 4, **decided())
+    await shop.studio.accounts.view(ADA)
+    return shop
 
 
 async def asked(shop: Workshop, order: Order) -> ConfirmationNeeded:

@@ -21,10 +21,9 @@ from tests.integration.workshop import ADA, BEA, CARL, TIMEOUT_S, Workshop, open
 
 
 @pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        opened.start()
-        yield opened
+async def shop(shop: Workshop) -> Workshop:
+    shop.start()
+    return shop
 
 
 async def test_job_is_drawn_shown_delivered_and_paid(shop: Workshop) -> None:

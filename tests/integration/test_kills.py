@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
-
 from bot.service.actions import JobAction
 from bot.service.outcome import develop
 from db.models import JobState
-from db.session import Database
-from tests.integration.workshop import ADA, Workshop, open_workshop, png
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
+from tests.integration.workshop import ADA, Workshop, png
 
 
 async def tidied(shop: Workshop) -> bool:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from bot.service.errors import InsufficientCredits, InvalidParameter
 from bot.service.plan_fields import PlanFields
-from db.session import Database
 from tests.integration.plans import (
     GUILD,
     HIGH_ROLE,
@@ -19,15 +15,14 @@ from tests.integration.plans import (
     default,
     looked,
 )
-from tests.integration.workshop import ADA, Workshop, decided, open_workshop
+from tests.integration.workshop import ADA, Workshop, decided
 
 pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path, welcome_credits=0) as opened:
-        yield opened
+def welcome_credits() -> int:
+    return 0
 
 
 async def test_own_plan_goes_before_roles_and_roles_before_the_default(shop: Workshop) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +11,7 @@ from bot.service.errors import InsufficientCredits, InvalidParameter
 from bot.service.limits import RESERVATION_TTL
 from bot.service.rows import JobState, Payer
 from db import ledger
-from db.session import Database
-from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
+from tests.integration.workshop import ADA, BEA, Workshop, decided
 
 pytestmark = pytest.mark.both_databases
 
@@ -22,12 +19,11 @@ GUILD, OTHER_GUILD = 1, 2
 
 
 @pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        await opened.studio.office.grant_pool(GUILD, 20, by=ADA, id="pool:1")
-        await opened.studio.office.set_payer(GUILD, Payer.POOL, **decided())
-        await opened.studio.accounts.view(ADA)
-        yield opened
+async def shop(shop: Workshop) -> Workshop:
+    await shop.studio.office.grant_pool(GUILD, 20, by=ADA, id="pool:1")
+    await shop.studio.office.set_payer(GUILD, Payer.POOL, **decided())
+    await shop.studio.accounts.view(ADA)
+    return shop
 
 
 async def pool(shop: Workshop) -> tuple[int, int]:

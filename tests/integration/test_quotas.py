@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from bot.service.actions import JobAction
@@ -12,7 +9,6 @@ from bot.service.errors import InsufficientCredits, InvalidParameter, NotInPlan,
 from bot.service.plan_fields import PlanFields
 from bot.service.rows import Plan
 from db.models import Job
-from db.session import Database
 from generation.recipe import Lane
 from tests.integration.plans import (
     GUILD,
@@ -20,15 +16,14 @@ from tests.integration.plans import (
     TO_MIDNIGHT_S,
     plan,
 )
-from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
+from tests.integration.workshop import ADA, BEA, Workshop, decided
 
 pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path, welcome_credits=0) as opened:
-        yield opened
+def welcome_credits() -> int:
+    return 0
 
 
 async def test_plan_narrows_and_widens_the_members_queue(shop: Workshop) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -13,17 +12,10 @@ from bot.service.errors import Undeliverable
 from bot.service.limits import MAX_ATTEMPTS
 from bot.service.outcome import develop
 from db.models import Job, JobState
-from db.session import Database
 from generation.errors import OutOfMemory
-from tests.integration.workshop import ADA, BEA, Workshop, open_workshop, png
+from tests.integration.workshop import ADA, BEA, Workshop, png
 
 pytestmark = pytest.mark.both_databases
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
 
 
 # How far a process got with a job before it was killed. Each takes over from the one before.

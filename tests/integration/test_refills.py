@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -15,17 +13,15 @@ from bot.service.plan_fields import PlanFields
 from bot.service.rows import Period
 from db import erasure, ledger
 from db.models import Transfer
-from db.session import Database
 from tests.integration.plans import DAY_S, GUILD, OTHER_GUILD, ROLE, TO_MIDNIGHT_S, daily, default, looked, plan
-from tests.integration.workshop import ADA, BEA, Workshop, decided, open_workshop
+from tests.integration.workshop import ADA, BEA, Workshop, decided
 
 pytestmark = pytest.mark.both_databases
 
 
 @pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path, welcome_credits=0) as opened:
-        yield opened
+def welcome_credits() -> int:
+    return 0
 
 
 async def moved(shop: Workshop, what: str) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +10,7 @@ from bot.service.errors import JobNotFound
 from bot.service.moderation_errors import Banned, CannotBan, CannotReport, ReportDecided
 from bot.service.reports import Filed, ReportState
 from db.models import Job, JobState
-from db.session import Database
-from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop
+from tests.integration.workshop import ADA, BEA, CARL, Workshop
 
 pytestmark = pytest.mark.both_databases
 
@@ -22,10 +19,9 @@ DORA = 1004
 
 
 @pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        await opened.studio.moderation.set_channel(GUILD, ROOM, by=CARL, id="channel")
-        yield opened
+async def shop(shop: Workshop) -> Workshop:
+    await shop.studio.moderation.set_channel(GUILD, ROOM, by=CARL, id="channel")
+    return shop
 
 
 async def file(shop: Workshop, job: Job, by: int = BEA) -> Filed:

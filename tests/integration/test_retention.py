@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,18 +14,11 @@ from bot.service.planning import Outline, Planner
 from bot.service.retention import GIGABYTE, Limits, Retention
 from db import retention
 from db.models import Job, JobState
-from db.session import Database
-from tests.integration.workshop import Workshop, decided, open_workshop, png
+from tests.integration.workshop import Workshop, decided, png
 
 pytestmark = pytest.mark.both_databases
 
 DAY_S = 86400
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

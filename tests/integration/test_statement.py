@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from bot.service import statement
 from bot.service.pages import LINES
-from db.session import Database
-from tests.integration.workshop import ADA, BEA, Workshop, open_workshop
+from tests.integration.workshop import ADA, BEA, Workshop
 
 pytestmark = pytest.mark.both_databases
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
 
 
 async def test_every_line_says_what_happened(shop: Workshop) -> None:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from bot.delivery.chart import draw
 from bot.service.actions import JobAction
 from bot.service.statistics import Span, Statistics
 from db.models import JobState
-from db.session import Database
-from tests.integration.workshop import BEA, Workshop, open_workshop
+from tests.integration.workshop import BEA, Workshop
 
 pytestmark = pytest.mark.both_databases
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

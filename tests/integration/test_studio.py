@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,6 @@ from generation.recipe import Lane
 from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop, png, recipe_of, retried, seed_of
 
 pytestmark = pytest.mark.both_databases
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
 
 
 # Accepting

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from PIL import Image as Pillow
 
@@ -21,17 +18,10 @@ from bot.service.errors import (
 from bot.service.outcome import crop
 from db import catalogue
 from db.models import Job
-from db.session import Database
 from generation.recipe import Task
-from tests.integration.workshop import BEA, Workshop, open_workshop, png, recipe_of, seed_of
+from tests.integration.workshop import BEA, Workshop, png, recipe_of, seed_of
 
 BUTTONS = [(JobAction.UPSCALE, 2), (JobAction.VARIATION, 2), (JobAction.REROLL, 0)]
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
 
 
 async def upscaled(shop: Workshop, parent: Job, index: int) -> Job:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,8 @@ from bot.service.actions import JobAction
 from bot.service.errors import InvalidImage, StudioError
 from bot.service.limits import MAX_DECODING
 from db.models import JobState
-from db.session import Database
 from generation.recipe import Task
-from tests.integration.workshop import Workshop, open_workshop, png, recipe_of
-
-
-@pytest.fixture
-async def shop(database: Database, tmp_path: Path) -> AsyncIterator[Workshop]:
-    async with open_workshop(database, tmp_path) as opened:
-        yield opened
+from tests.integration.workshop import Workshop, png, recipe_of
 
 
 async def test_vary_draws_from_the_fitted_upload(shop: Workshop) -> None:

@@ -23,7 +23,7 @@ from bot.service.orders import Order, Ticket
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from db import jobs, ledger
-from db.models import Image, Job, Member, Transfer
+from db.models import Base, Image, Job, Member, Transfer
 from db.session import Database
 from generation.events import Finished, GeneratedImage, Started, StepFinished
 from generation.recipe import Recipe
@@ -349,6 +349,17 @@ async def open_workshop(
     finally:
         await shop.stop()
     await shop.check()
+
+
+async def everything(shop: Workshop) -> str:
+    """Every row of the database, as text."""
+    async with shop.database.read() as session:
+        rows = [
+            f"{table.name} {tuple(row)}"
+            for table in Base.metadata.sorted_tables
+            for row in await session.execute(table.select())
+        ]
+    return "\n".join(rows)
 
 
 def seed_of(job: Job) -> int:
