@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import discord
 
@@ -88,6 +89,22 @@ def require_served(interaction: discord.Interaction[Limner]) -> None:
     """Raises NotServed in guilds that the settings leave out."""
     if not interaction.client.settings.serves(interaction.guild_id):
         raise NotServed
+
+
+def require_storable(interaction: discord.Interaction[Limner]) -> None:
+    """Raises WrongInput for an option with text that no database keeps: a NUL, or half of a surrogate pair."""
+    for name, text in _texts(interaction.data or {}):
+        bad = next((letter for letter in text if letter == "\0" or "\ud800" <= letter <= "\udfff"), None)
+        if bad is not None:
+            raise WrongInput(f"`{name}` holds a character that is no text (U+{ord(bad):04X}). Type it again without.")
+
+
+def _texts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values of all text options, those of subcommands, too."""
+    for option in data.get("options", ()):
+        if isinstance(option.get("value"), str):
+            yield option["name"], option["value"]
+        yield from _texts(option)
 
 
 def require_permissions(interaction: discord.Interaction[Limner]) -> None:

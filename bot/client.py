@@ -15,7 +15,7 @@ from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from bot.access import require_not_banned, require_served
+from bot.access import require_not_banned, require_served, require_storable
 from bot.commands import register
 from bot.components.buttons import BUTTONS
 from bot.components.custom_id import is_ours
@@ -54,6 +54,7 @@ class Tree(app_commands.CommandTree["Limner"]):
     async def interaction_check(self, interaction: discord.Interaction[Limner]) -> bool:
         try:
             require_served(interaction)
+            require_storable(interaction)
             if interaction.command is None or interaction.command.qualified_name not in FOR_BANNED:
                 await require_not_banned(interaction)
         except Exception as error:

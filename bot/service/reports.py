@@ -63,7 +63,7 @@ class Reports:
             report = await self._unposted(session, job, reporter_id)
             if report is None:
                 report = await reports.add(session, self._row(job, reporter_id, message_id))
-                await self._note(session, f"report:{report.id}", "report", report, job, reporter_id, "")
+                await self._note(session, f"report:{report.id}", "report", report, job, reporter_id)
             noticed = await reports.noticed(session, job.id)
         return Filed(report, channel_id if noticed is None else None)
 
@@ -91,7 +91,7 @@ class Reports:
                 session.expunge(report)  # the rollback that follows would empty it
                 raise ReportDecided(report)
             await reports.decide(session, job.id, state, by=by, now=now)
-            await self._note(session, f"report:{report.id}/{state.value}", f"report {state.value}", report, job, by, "")
+            await self._note(session, f"report:{report.id}/{state.value}", f"report {state.value}", report, job, by)
             if state is ReportState.DELETED:
                 await jobs.mark_deleted(session, job.id, now=now)
             elif state is ReportState.BANNED:
@@ -144,9 +144,7 @@ class Reports:
             created_at=self._clock(),
         )
 
-    async def _note(
-        self, session: AsyncSession, id: str, action: str, report: Report, job: Job, actor_id: int, reason: str
-    ) -> None:
+    async def _note(self, session: AsyncSession, id: str, action: str, report: Report, job: Job, actor_id: int) -> None:
         await audits.add(
             session,
             id,
@@ -156,5 +154,4 @@ class Reports:
             actor_id=actor_id,
             member_id=job.member_id,
             job_id=job.id,
-            reason=reason,
         )

@@ -44,6 +44,8 @@ def bomb(side: int = 20_000) -> bytes:
         ("x" * 6000, "Invalid prompt", "6000"),
         ("a {red, green} bird", "Invalid prompt", "{"),
         ("cat::2 dog", "Invalid prompt", "::"),
+        ("a cat\0", "Invalid parameter", "U+0000"),
+        ("a \ud83d cat", "Invalid parameter", "U+D83D"),
     ],
 )
 async def test_bad_prompts_are_refused_by_name(bot, bea, prompt: str, title: str, names: str) -> None:

@@ -46,6 +46,7 @@ async def test_wrong_plans_are_refused_by_name(front: Front) -> None:
     for command, options, names in (
         ("plan create", {"plan": "Very Basic"}, "no name for a plan"),
         ("plan create", {"plan": "basic"}, "already"),
+        ("plan create", {"plan": "gold\0"}, "`plan` holds a character that is no text (U+0000)"),
         ("plan create", {"plan": "gold", "credits": 5}, "go together"),
         ("plan create", {"plan": "gold", "lanes": "warp"}, "no `warp`"),
         ("plan edit", {"plan": "basic"}, "Nothing to change"),
