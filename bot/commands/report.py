@@ -38,10 +38,16 @@ async def report_job(interaction: discord.Interaction[Limner], message: discord.
     is_result = job is not None and (job.result_message_id == message.id or identifies(message, job.id))
     if job is None or not is_result or job.guild_id != interaction.guild_id:
         raise WrongInput("Only results can be reported. Choose a message of the bot with finished pictures.")
-    filed = await in_time(interaction, client.studio.reports.file(job, interaction.user.id, message.id))
-    if filed.channel_id is not None:
-        await in_time(interaction, _post(client, job, filed, filed.channel_id))
+    await in_time(interaction, _report(client, job, interaction.user.id, message.id))
     await reply(interaction, "Reported. The moderators will look at it; nobody else is told.")
+
+
+async def _report(client: Limner, job: Job, reporter_id: int, message_id: int) -> None:
+    """Raises CannotReport or NotReported."""
+    async with client.studio.reports.turn(job.id):
+        filed = await client.studio.reports.file(job, reporter_id, message_id)
+        if filed.channel_id is not None:
+            await _post(client, job, filed, filed.channel_id)
 
 
 async def _post(client: Limner, job: Job, filed: Filed, channel_id: int) -> None:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from weakref import WeakValueDictionary
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -50,6 +51,11 @@ class Reports:
         self._database = database
         self._storage = storage
         self._clock = clock
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, job_id: str) -> asyncio.Lock:
+        """Hold it from `file` to `posted`: members who report one job at the same time make one notice."""
+        return self._turns.setdefault(job_id, asyncio.Lock())
 
     async def file(self, job: Job, reporter_id: int, message_id: int) -> Filed:
         """Take a report about a result. Post its notice and call `posted`; until then the member may report again.

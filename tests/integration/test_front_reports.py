@@ -59,6 +59,14 @@ async def test_report_reaches_the_moderators_once(front: Front) -> None:
     assert len(await notices(front)) == 1
 
 
+async def test_reports_at_the_same_time_make_one_notice(front: Front) -> None:
+    await front.ada.command("admin moderation channel", channel=ART_ID)
+    message = await result(front)
+    answers = await asyncio.gather(*(person.menu(message, "Report Job") for person in (front.ada, front.carl)))
+    assert [said(answer).split(".")[0] for answer in answers] == ["Reported", "Reported"]
+    assert len(await notices(front)) == 1
+
+
 async def test_prompt_in_a_report_is_escaped(front: Front) -> None:
     await front.ada.command("admin moderation channel", channel=ART_ID)
     await front.bea.command("imagine", prompt="a fox @everyone")
