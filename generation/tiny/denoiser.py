@@ -43,8 +43,8 @@ class DenoiserStage:
         pipeline: StableDiffusionPipeline,
         subjects: list[Subject],
         batch: int = 32,
-        parts: int = 16,
-        passes: int = 12,
+        parts: int = 32,
+        passes: int = 6,
     ):
         self.batch = min(batch, PART)
         self.pipeline, self._subjects, self._parts, self._passes = pipeline, subjects, parts, passes

@@ -101,10 +101,11 @@ def _moved_in(name: str) -> str:
 
 
 def new_denoiser() -> UNet2DConditionModel:
-    """Untrained: latents (n, 4, 16, 16) and the text encoder's states (n, tokens, 384), 21.8 M parameters.
+    """Untrained: latents (n, 4, 16, 16) and the text encoder's states (n, tokens, 384), 24.5 M parameters.
 
     The states, pooled, are also added to the time embedding, which scales the features of every layer: the shortest
-    way from what a subject looks like to where its parts are.
+    way from what a subject looks like to where its parts are. On the way up the coarsest level, which knows best where
+    it is, has a second layer of attention: its heads copy, each to one place, what the looks say is there.
     """
     return UNet2DConditionModel(
         addition_embed_type="text",
@@ -118,6 +119,8 @@ def new_denoiser() -> UNet2DConditionModel:
         block_out_channels=(96, 160, 256),
         layers_per_block=1,
         attention_head_dim=8,
+        transformer_layers_per_block=(1, 1, 1),
+        reverse_transformer_layers_per_block=(2, 1, 1),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
