@@ -98,8 +98,9 @@ async def sandboxed(database: Database, root: Path, monkeypatch: pytest.MonkeyPa
     """A front that has broken no rule of Discord's, and whose books balance, at the end."""
     monkeypatch.setattr(Route, "BASE", Route.BASE)
     monkeypatch.setattr(DiscordWebSocket, "DEFAULT_GATEWAY", DiscordWebSocket.DEFAULT_GATEWAY)
-    # A busy machine would defer now and then; deferrals have tests of their own.
+    # A busy machine would defer now and then, or be late; deferrals and late answers have tests of their own.
     monkeypatch.setattr("bot.replies.ANSWER_WITHIN_S", 30)
+    monkeypatch.setattr("sandbox.interactions.FIRST_ANSWER_S", 60)
     async with Sandbox() as server, opened(server, database, root) as front:
         yield front
         assert server.violations == []
