@@ -164,9 +164,11 @@ class LocalBackend:
 
     def _join(self) -> None:
         hangs = self._refusal == STUCK  # then nothing that waits for the device would ever end
+        if not hangs:
+            self._engine.join()
         for pool in (self._loader, self._side):
             pool.shutdown(wait=not hangs, cancel_futures=True)
-        self._engine.join(wait=not hangs)
+        self._engine.shutdown(wait=not hangs)
 
     def _put(self, job: Job, event: Event) -> None:
         """Hand the event to the reader. After a terminal one nothing else passes."""

@@ -64,10 +64,13 @@ class EngineThread:
         """At the next tick."""
         self._mailbox.put(None)
 
-    def join(self, *, wait: bool) -> None:
-        """After `stop`. Without `wait`, for a device that hangs, whatever is under way is left behind."""
-        if wait and self._thread.ident is not None:
+    def join(self) -> None:
+        """After `stop`: wait for the last tick, which may still use any pool, also those of others."""
+        if self._thread.ident is not None:
             self._thread.join()
+
+    def shutdown(self, *, wait: bool) -> None:
+        """Last of all: who loads a model may still have forwards compiled. Without `wait` what runs is left behind."""
         for pool in (self._encoder, self.finisher, self._compiler):
             pool.shutdown(wait=wait, cancel_futures=True)
 
