@@ -105,7 +105,8 @@ def new_denoiser() -> UNet2DConditionModel:
 
     The states, pooled, are also added to the time embedding, which scales the features of every layer: the shortest
     way from what a subject looks like to where its parts are. On the way up the coarsest level, which knows best where
-    it is, has a second layer of attention: its heads copy, each to one place, what the looks say is there.
+    it is, has a second layer of attention; in the committed weights its heads copy, each to one place, what the looks
+    say is there (docs/LOG.md).
     """
     return UNet2DConditionModel(
         addition_embed_type="text",
