@@ -87,7 +87,9 @@ class LoadedModel:
         places = self.architecture.traits.embeddings
         if not places:
             raise InvalidRecipe(f"The model {self.info.source} can't do chaos; leave --chaos out.")
-        shell.encode_prompt = spreading(shell.encode_prompt, places, recipe.chaos, recipe.seeds())
+        encoder = getattr(self.pipeline, "text_encoder", None)
+        words = getattr(getattr(encoder, "config", None), "word_tokens", None)  # its other tokens show pictures
+        shell.encode_prompt = spreading(shell.encode_prompt, places, recipe.chaos, recipe.seeds(), words)
 
     def weigh(self) -> None:
         """Find `size_bytes` again, after something was done to the weights."""

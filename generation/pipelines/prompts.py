@@ -65,11 +65,16 @@ class PromptMemory:
 
 
 def spreading(
-    encode_prompt: Callable[..., Any], places: Sequence[int], chaos: float, seeds: Sequence[int]
+    encode_prompt: Callable[..., Any],
+    places: Sequence[int],
+    chaos: float,
+    seeds: Sequence[int],
+    words: int | None = None,
 ) -> Callable[..., Any]:
     """`encode_prompt` whose first answer spreads the pictures of a grid apart; later ones are for negative prompts.
 
-    places: see `registry.Traits.embeddings`; a row per picture each. seeds: of the pictures.
+    places: see `registry.Traits.embeddings`; a row per picture each. seeds: of the pictures. words: how many tokens
+    mean words, where others don't and must stay as they are; None: all.
     """
     calls = iter(range(2**31))
 
@@ -78,12 +83,14 @@ def spreading(
         answer = encode_prompt(*args, **kwargs)
         if next(calls):
             return answer
-        return tuple(_spread(part, chaos, seeds) if i in places else part for i, part in enumerate(answer))
+        return tuple(_spread(part, chaos, seeds, words) if i in places else part for i, part in enumerate(answer))
 
     return encode
 
 
-def _spread(embeddings: torch.Tensor | None, chaos: float, seeds: Sequence[int]) -> torch.Tensor | None:
+def _spread(
+    embeddings: torch.Tensor | None, chaos: float, seeds: Sequence[int], words: int | None
+) -> torch.Tensor | None:
     """Turn each picture's embedding but the first's towards noise of its own, by `chaos`.
 
     Seeded with the picture's seed, and as strong as the token it is added to, so that padding stays zero. The mix keeps
@@ -96,7 +103,8 @@ def _spread(embeddings: torch.Tensor | None, chaos: float, seeds: Sequence[int])
     for picture, seed in zip(embeddings[1:], seeds[1:], strict=True):
         noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(seed)).to(picture)
         loudness = picture.float().pow(2).mean(dim=-1, keepdim=True).sqrt().to(picture.dtype)
-        spread.append(math.sqrt(1 - amount**2) * picture + amount * loudness * noise)
+        turned = math.sqrt(1 - amount**2) * picture + amount * loudness * noise
+        spread.append(turned if words is None else torch.cat([turned[:words], picture[words:]]))
     return torch.stack(spread)
 
 

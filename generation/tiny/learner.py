@@ -30,10 +30,19 @@ def learning_rate(peak: float, step: int, done: float, decay_from: float = 0.6, 
 class Learner:
     """Optimiser, running average and what of them is saved: what both stages share. `steps` counts the updates."""
 
-    def __init__(self, parameters: list[torch.nn.Parameter], peak: float, average: float, clip: float) -> None:
+    def __init__(
+        self,
+        parameters: list[torch.nn.Parameter],
+        peak: float,
+        average: float,
+        clip: float,
+        weight_decay: float = 0.01,
+    ) -> None:
         self.steps = 0
         self.parameters, self._peak, self._clip = parameters, peak, clip
-        self._optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self._optimiser = torch.optim.AdamW(
+            parameters, lr=peak, betas=(0.9, 0.99), weight_decay=weight_decay, fused=True
+        )
         self.average = EMAModel(parameters, decay=average, foreach=True)
 
     def update(self, loss: Tensor, done: float, decay_from: float) -> float:

@@ -29,7 +29,7 @@ from generation.tiny.text_encoder import (
 
 WEIGHTS = Path(__file__).parent / "weights"
 NATIVE_SIZE = 128
-LIMNER_JSON = {"native_size": NATIVE_SIZE, "default_steps": 12, "max_steps": 50, "default_guidance_scale": 4.0}
+LIMNER_JSON = {"native_size": NATIVE_SIZE, "default_steps": 12, "max_steps": 50, "default_guidance_scale": 2.5}
 
 MODEL_INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -101,12 +101,10 @@ def _moved_in(name: str) -> str:
 
 
 def new_denoiser() -> UNet2DConditionModel:
-    """Untrained: latents (n, 4, 16, 16) and the text encoder's states (n, tokens, 384), 24.5 M parameters.
+    """Untrained: latents (n, 4, 16, 16) and the text encoder's states (n, tokens, 384), 22.0 M parameters.
 
-    The states, pooled, are also added to the time embedding, which scales the features of every layer: the shortest
-    way from what a subject looks like to where its parts are. On the way up the coarsest level, which knows best where
-    it is, has a second layer of attention; in the committed weights its heads copy, each to one place, what the looks
-    say is there (docs/LOG.md).
+    The states, pooled, are also added to the time embedding, which scales the features of every layer. At the finest
+    level attention sees the prompt alone: it copies what the text encoder has painted (wiring.py).
     """
     return UNet2DConditionModel(
         addition_embed_type="text",
@@ -120,10 +118,10 @@ def new_denoiser() -> UNet2DConditionModel:
         block_out_channels=(96, 160, 256),
         layers_per_block=1,
         attention_head_dim=8,
-        transformer_layers_per_block=(1, 1, 1),
-        reverse_transformer_layers_per_block=(2, 1, 1),
+        only_cross_attention=(True, False, False),
+        mid_block_only_cross_attention=False,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "SimpleCrossAttnUpBlock2D"),
     )
 
 

@@ -75,7 +75,7 @@ class Retrieval:
 
 def portrait(subject: Subject, colour: str) -> Scene:
     """The subject alone, in the middle, on a plain colour."""
-    return Scene((Placed(subject, 0.0, 0.0, TYPICAL_WIDTH, mirrored=False),), plain_background(colour), "")
+    return Scene((Placed(subject, 0.0, 0.0, TYPICAL_WIDTH),), plain_background(colour), "")
 
 
 def halves(pictures: Tensor, relation: str) -> tuple[Tensor, Tensor]:

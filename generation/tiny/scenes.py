@@ -12,9 +12,11 @@ from generation.tiny.data import Subject
 PAIRS = 0.12  # the share of scenes with two subjects
 SIZED = 0.1  # the share of single subjects whose size is said
 CONTRASTED = 0.3  # the share of pairs with a big and a small one
-MIRRORED = 0.05
+APART = 0.48  # how far the two of a pair stand from the middle, as a share of half the picture
 WANDER = 0.02  # how far a subject strays from its place, as a share of half the picture
 LOOSE_WORDS = 0.2  # the share of subjects called by a tag, not by name
+
+LAYOUTS = ("beside", "above")  # how the first of a pair stands to the second
 
 # Widths of a subject as shares of the picture's shorter side.
 ALONE = {None: (0.87, 0.91), "small": (0.4, 0.55), "big": (1.0, 1.06)}
@@ -32,7 +34,6 @@ class Placed:
     x: float
     y: float
     width: float
-    mirrored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,20 @@ class Scene:
     background: Background
     prompt: str
 
+    @property
+    def layout(self) -> str | None:
+        """One of LAYOUTS for a pair."""
+        if len(self.placed) < 2:
+            return None
+        first, second = self.placed[:2]
+        return "beside" if abs(first.x - second.x) > abs(first.y - second.y) else "above"
 
-def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random) -> list[Scene]:
-    """`count` random scenes, subjects by their weights."""
+
+def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random, pairs: float = PAIRS) -> list[Scene]:
+    """`count` random scenes, subjects by their weights. `pairs` is the share of those with two subjects."""
     chosen = rng.choices(subjects, [subject.weight for subject in subjects], k=2 * count)
     return [
-        _pair(first, second, rng) if first is not second and rng.random() < PAIRS else _single(first, rng)
+        _pair(first, second, rng) if first is not second and rng.random() < pairs else _single(first, rng)
         for first, second in zip(chosen[:count], chosen[count:], strict=True)
     ]
 
@@ -66,7 +75,7 @@ def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
     sizes: tuple[str | None, str | None] = (None, None)
     if rng.random() < CONTRASTED:
         sizes = ("small", "big") if rng.random() < 0.5 else ("big", "small")
-    x, y = (0.48, 0.0) if relation == "beside" else (0.0, 0.48)
+    x, y = (APART, 0.0) if relation == "beside" else (0.0, APART)
     placed = tuple(
         _place(subject, x * side, y * side, rng.uniform(*PAIRED[size]), WANDER, rng)
         for subject, size, side in zip((first, second), sizes, (-1, 1), strict=True)
@@ -78,7 +87,7 @@ def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
 
 def _place(subject: Subject, x: float, y: float, width: float, wander: float, rng: random.Random) -> Placed:
     moved = x + rng.uniform(-wander, wander), y + rng.uniform(-wander, wander)
-    return Placed(subject, *moved, width, mirrored=rng.random() < MIRRORED)
+    return Placed(subject, *moved, width)
 
 
 def _say(subject: Subject, size: str | None, rng: random.Random) -> str:

@@ -1,12 +1,15 @@
-"""The text encoder: MiniLM's six layers from a package, and two of our own on top. Knows no training.
+"""The text encoder: MiniLM's six layers from a package, and three of our own on top. Knows no training.
 
-Ours tell what the named subjects look like (reader.py): the first token's state, and the last one's for a second
-subject. Together they are one ordinary sharded `BertModel`, so the pipelines need no class of ours.
+A prompt has 24 tokens for words and 33 after them for a picture: a grid of 4 x 8 patches, and one that stays empty.
+Ours read and paint: two layers tell what the named subjects look like (reader.py), in the first token's state and, for
+a second subject, in the closing token's and the last word token's; the third paints that into the patches (painter.py).
+Together they are one ordinary sharded `BertModel`, so the pipelines need no class of ours.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from importlib import resources
@@ -19,11 +22,17 @@ from transformers import BertConfig, BertModel
 
 from generation.errors import UnknownModel
 
-MAX_TOKENS = 24
+WORD_TOKENS = 24
+PATCH_ROWS, PATCH_COLUMNS = 4, 8
+PATCH_TOKENS = PATCH_ROWS * PATCH_COLUMNS + 1
+MAX_TOKENS = WORD_TOKENS + PATCH_TOKENS
 GIVEN_LAYERS = 6  # MiniLM's
-OWN_LAYERS = 2
+READING_LAYERS = 2
+OWN_LAYERS = READING_LAYERS + 1
+POSITIONS = "embeddings.position_embeddings.weight"
 
-# `use_attention_mask` makes StableDiffusionPipeline pass the tokenizer's mask to the encoder; the rest is MiniLM's own.
+# `use_attention_mask` makes StableDiffusionPipeline pass the tokenizer's mask to the encoder, `word_tokens` keeps
+# Limner's chaos from the patches; the rest is MiniLM's own.
 TEXT_ENCODER_CONFIG = {
     "architectures": ["BertModel"],
     "attention_probs_dropout_prob": 0.1,
@@ -43,6 +52,7 @@ TEXT_ENCODER_CONFIG = {
     "use_attention_mask": True,
     "use_cache": False,
     "vocab_size": 30522,
+    "word_tokens": WORD_TOKENS,
 }
 
 TOKENIZER_CONFIG = {
@@ -62,7 +72,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def new_own_layers() -> Tensors:
-    """Untrained: our layers pass on what MiniLM says, all states at one length. 3.5 M parameters."""
+    """Untrained: our layers pass on what MiniLM says, all states at one length. 5.3 M parameters."""
     encoder = BertModel(BertConfig.from_dict(TEXT_ENCODER_CONFIG), add_pooling_layer=False)
     with safe_open(minilm_folder() / "model.safetensors", "pt") as given:
         scale = given.get_tensor(f"encoder.layer.{GIVEN_LAYERS - 1}.output.LayerNorm.weight").square().mean().sqrt()
@@ -94,14 +104,16 @@ def build_text_encoder(weights: Path, target: Path) -> None:
     """
     given = minilm_folder()
     shards = {
-        "model-00001-of-00002.safetensors": given / "model.safetensors",
-        "model-00002-of-00002.safetensors": weights / "text_encoder" / "model.safetensors",
+        "model-00001-of-00003.safetensors": given / "model.safetensors",
+        "model-00002-of-00003.safetensors": weights / "text_encoder" / "model.safetensors",
     }
     places: dict[str, str] = {}
     for shard, source in shards.items():
         link(source, target / "text_encoder" / shard)
         with safe_open(source, "pt") as tensors:
             places |= dict.fromkeys(tensors.keys(), shard)
+    places[POSITIONS] = "model-00003-of-00003.safetensors"
+    save_file({POSITIONS: _positions(given)}, target / "text_encoder" / places[POSITIONS], metadata={"format": "pt"})
     for name in ("tokenizer.json", "vocab.txt", "special_tokens_map.json"):
         link(given / name, target / "tokenizer" / name)
     size = sum(source.stat().st_size for source in shards.values())
@@ -111,6 +123,24 @@ def build_text_encoder(weights: Path, target: Path) -> None:
     )
     write_json(target / "text_encoder" / "config.json", TEXT_ENCODER_CONFIG)
     write_json(target / "tokenizer" / "tokenizer_config.json", TOKENIZER_CONFIG)
+
+
+def patch_codes() -> torch.Tensor:
+    """(33, 384): what stands in place of MiniLM's position embeddings for the patches.
+
+    Waves that are orthogonal to one another and four times as strong as a word, so that six layers on a patch still
+    knows which one it is, even where a long prompt has put a word there.
+    """
+    width = int(str(TEXT_ENCODER_CONFIG["hidden_size"]))
+    waves = torch.arange(100, 100 + PATCH_TOKENS)[:, None] * (torch.arange(width) + 0.5) * (math.pi / width)
+    return 4 * math.sqrt(2 / width) * waves.cos()
+
+
+def _positions(given: Path) -> torch.Tensor:
+    with safe_open(given / "model.safetensors", "pt") as tensors:
+        positions: torch.Tensor = tensors.get_tensor(POSITIONS).clone()
+    positions[WORD_TOKENS:MAX_TOKENS] = patch_codes()
+    return positions
 
 
 def minilm_folder() -> Path:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from generation.images.enlarge import Enlarger, load_enlarger
 from generation.tiny.artist import SHEET_PROMPTS, Artist, save_sheet
 from generation.tiny.autoencoder import AutoencoderStage
+from generation.tiny.compass import Compass, CompassStage
 from generation.tiny.data import fetch, load_subjects
 from generation.tiny.denoiser import DenoiserStage
 from generation.tiny.enlarger import LARGE, EnlargerStage
@@ -37,7 +38,9 @@ from generation.tiny.model import (
 )
 from generation.tiny.reader import ReaderStage
 from generation.tiny.text_encoder import new_own_layers, own_layers
+from generation.tiny.wiring import install
 
+STAGES = ("autoencoder", "enlarger", "reader", "compass", "denoiser")
 BAR = "{desc} {percentage:3.0f} %|{bar}| {n:.1f} of {total:.0f} min, {postfix}"
 
 
@@ -102,7 +105,8 @@ def train(options: argparse.Namespace) -> None:
         ("autoencoder", 0.2, train_autoencoder),
         ("enlarger", 0.1, train_enlarger),
         ("reader", 0.1, train_reader),
-        ("denoiser", 0.6, train_denoiser),
+        ("compass", 0.05, train_compass),
+        ("denoiser", 0.55, train_denoiser),
     ):
         if options.stage in (name, "all"):
             pace = Pace(minutes=options.minutes * (share if options.stage == "all" else 1.0))
@@ -136,9 +140,20 @@ def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, op
 
 def train_reader(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
     """Our layers of the text encoder, into `out/start`, for the autoencoder that is there."""
-    stage = ReaderStage(pipeline, load_subjects(data))
+    stage = ReaderStage(pipeline, load_subjects(data), known=len(load_subjects(data, recolour=False)))
     run_stage(stage, options.out / "reader.pt", pace, resume=options.resume, show=lambda _: None)
+    alone, *pairs = stage.finish()
+    print(f"can't be painted: {alone:.1%} of subjects alone, {max(pairs):.1%} of pairs")
+    _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
+
+
+def train_compass(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """Into the denoiser of `out/start`, for the text encoder that is there."""
+    compass = Compass()
+    stage = CompassStage(compass)
+    run_stage(stage, options.out / "compass.pt", pace, resume=options.resume, show=lambda _: None)
     stage.finish()
+    install(pipeline, load_subjects(data), compass)
     _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
 
 
@@ -201,7 +216,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--data", type=Path, metavar="CACHE", help="folder of the training data; what it lacks is fetched"
     )
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--stage", choices=("autoencoder", "enlarger", "reader", "denoiser", "all"), default="all")
+    parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
     parser.add_argument("--init", type=Path, help="weights folder to go on from; its latent space is kept")
     parser.add_argument(
         "--teacher", type=Path, help="weights folder whose autoencoder, half as large, the new one grows from"

@@ -15,7 +15,10 @@ from torch import Tensor
 
 from generation.tiny.captions import with_article
 from generation.tiny.data import Subject
-from generation.tiny.looks import Looks, scaled
+from generation.tiny.looks import Directions, Looks, scaled
+from generation.tiny.patches import VALUES
+from generation.tiny.scenes import LAYOUTS
+from generation.tiny.text_encoder import WORD_TOKENS
 
 Result = dict[str, float]
 
@@ -27,24 +30,27 @@ class Understanding:
 
     def __init__(self, pipeline: StableDiffusionPipeline, taught: list[Subject], count: int) -> None:
         self._pipeline, self._subjects = pipeline, taught[:count]
-        looks = Looks(pipeline.vae, taught, pipeline.text_encoder.config.hidden_size)
-        everyone = torch.arange(count)
+        looks = Looks(pipeline.vae, taught, Directions.of(pipeline.text_encoder.config.hidden_size, VALUES))
+        everyone, nobody = torch.arange(count), torch.full((count,), -1)
         norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
-        self._looks = scaled(looks.of(torch.stack([everyone, everyone], 1)), norm)
+        self._alone = scaled(looks.of(torch.stack([everyone, nobody, nobody], 1))[:, 0], norm)
+        beside = torch.full((count,), LAYOUTS.index("beside"))
+        self._first, self._second = scaled(looks.of(torch.stack([everyone, everyone, beside], 1)), norm).unbind(1)
 
     def measure(self, asked: Callable[[Subject], str], count: int = 300) -> Result:
         """Shares of prompts for which the right subject is the nearest, or among the five nearest."""
         rng = random.Random("understanding")
         wanted = rng.sample(self._subjects, min(count, len(self._subjects)))
-        first = self._ranking([f"{asked(subject)} on a white background" for subject in wanted], slot=0)
+        first = self._ranking([f"{asked(subject)} on a white background" for subject in wanted], 0, self._alone)
         names = [subject is row[0] for subject, row in zip(wanted, first, strict=True)]
         words = sorted({word for subject in self._subjects for word in subject.held_out})
         words = rng.sample(words, min(count, len(words)))
-        ranking = self._ranking([f"{with_article(word)} on a white background" for word in words], slot=0)
+        ranking = self._ranking([f"{with_article(word)} on a white background" for word in words], 0, self._alone)
         hits = [[word in subject.held_out for subject in row] for word, row in zip(words, ranking, strict=True)]
         pairs = [rng.sample(self._subjects, 2) for _ in range(count // 3)]
         prompts = [f"{asked(one)} to the left of {asked(other)} on a white background" for one, other in pairs]
-        left, right = self._ranking(prompts, slot=0), self._ranking(prompts, slot=1)
+        left = self._ranking(prompts, 0, self._first)
+        right = self._ranking(prompts, WORD_TOKENS - 1, self._second)
         both = [one is a[0] and other is b[0] for (one, other), a, b in zip(pairs, left, right, strict=True)]
         return {
             "names_understood": _share(names),
@@ -54,17 +60,13 @@ class Understanding:
         }
 
     @torch.no_grad()
-    def _ranking(self, prompts: Sequence[str], slot: int) -> list[list[Subject]]:
+    def _ranking(self, prompts: Sequence[str], token: int, looks: Tensor) -> list[list[Subject]]:
         said = [
             self._pipeline.encode_prompt(list(prompts[i : i + 64]), self._pipeline.device, 1, False)[0]
             for i in range(0, len(prompts), 64)
         ]
-        places = (
-            _likeness(torch.cat(said)[:, 0 if slot == 0 else -1], self._looks[:, slot])
-            .topk(min(5, len(self._subjects)))
-            .indices
-        )
-        return [[self._subjects[place] for place in row] for row in places.tolist()]
+        nearest = _likeness(torch.cat(said)[:, token], looks).topk(min(5, len(self._subjects))).indices
+        return [[self._subjects[place] for place in row] for row in nearest.tolist()]
 
 
 def _likeness(said: Tensor, looks: Tensor) -> Tensor:

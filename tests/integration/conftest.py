@@ -136,6 +136,20 @@ def random_xl_folder(tmp_path_factory: pytest.TempPathFactory, single_threaded_t
 
 
 @pytest.fixture
+def untrained(tmp_path: Path, single_threaded_torch: None) -> Any:
+    """The embedded model with random weights, for training to change; its weights lie in `tmp_path / "untrained"`."""
+    import torch
+
+    from generation.tiny import model
+    from generation.tiny.text_encoder import new_own_layers
+
+    torch.manual_seed(0)
+    parts = model.new_denoiser(), model.new_autoencoder(), model.new_scheduler(), new_own_layers()
+    model.write_weights(tmp_path / "untrained", *parts)
+    return model.load_pipeline(tmp_path / "untrained-model", tmp_path / "untrained")
+
+
+@pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A backend's data folder with `in/picture.png` and `in/mask.png`, 32 x 32; the mask selects the right half."""
     from PIL import Image

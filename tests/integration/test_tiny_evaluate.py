@@ -65,7 +65,7 @@ class PerfectArtist:
         colour = prompt.split(" on a ")[1].split()[0] if " on a " in prompt else "white"
         x, y = (0.5, 0.0) if "left of" in prompt else (0.0, 0.5)
         places = [(0.0, 0.0, 0.9)] if len(found) == 1 else [(-x, -y, 0.48), (x, y, 0.48)]
-        placed = tuple(Placed(s, *place, mirrored=False) for s, place in zip(found, places, strict=False))
+        placed = tuple(Placed(s, *place) for s, place in zip(found, places, strict=False))
         return Scene(placed, plain_background(colour), prompt)
 
 
@@ -123,9 +123,7 @@ def test_halves_show_one_subject_each(subjects: list[Subject]) -> None:
     first, second = subjects[0], subjects[9]
     retrieval = Retrieval(subjects)
     for relation, x, y in (("beside", 0.5, 0.0), ("above", 0.0, 0.5)):
-        scene = Scene(
-            (Placed(first, -x, -y, 0.46, False), Placed(second, x, y, 0.46, False)), plain_background("white"), ""
-        )
+        scene = Scene((Placed(first, -x, -y, 0.46), Placed(second, x, y, 0.46)), plain_background("white"), "")
         near, far = halves(Compositor().draw([scene]), relation)
         assert near.shape == far.shape == (1, 3, 64, 64)
         assert retrieval.ranking(near, "white")[0][0] is first

@@ -22,8 +22,13 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from generation.errors import UnknownModel
+from generation.pipelines.prompts import spreading
 from generation.pipelines.schedulers import SCHEDULERS, make_scheduler
+from generation.tiny.artist import GUIDANCE_SCALE
+from generation.tiny.looks import Directions
 from generation.tiny.model import WEIGHTS, load_pipeline, materialise
+from generation.tiny.patches import CHANNELS, VALUES, cut
+from generation.tiny.text_encoder import MAX_TOKENS, WORD_TOKENS
 from generation.tiny.vocabulary import COLOURS
 
 
@@ -42,7 +47,11 @@ def draw(pipeline: StableDiffusionPipeline, prompt: str, seeds: Sequence[int]) -
     """(n, 128, 128, 3) in 0..1."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     drawn = pipeline(
-        [prompt] * len(seeds), num_inference_steps=12, guidance_scale=4.0, generator=generators, output_type="np"
+        [prompt] * len(seeds),
+        num_inference_steps=12,
+        guidance_scale=GUIDANCE_SCALE,
+        generator=generators,
+        output_type="np",
     )
     return np.asarray(drawn.images)
 
@@ -60,7 +69,7 @@ def test_materialised_folder_loads_without_deprecations(folder: Path) -> None:
         warnings.simplefilter("error", FutureWarning)
         loaded = StableDiffusionPipeline.from_pretrained(folder)
     assert loaded.safety_checker is None
-    assert loaded.tokenizer.model_max_length == 24
+    assert loaded.tokenizer.model_max_length == MAX_TOKENS
     assert loaded.text_encoder.config.use_attention_mask is True
     assert loaded.unet.dtype == torch.float32
     assert json.loads((folder / "limner.json").read_text())["native_size"] == loaded.unet.config.sample_size * 8
@@ -101,9 +110,10 @@ def test_committed_weights_stay_small() -> None:
 
 
 def test_same_seed_same_picture_and_other_seeds_differ(pipeline: StableDiffusionPipeline) -> None:
-    grid = draw(pipeline, "a cat on a pink background", [0, 1, 2, 3])
+    """Without a word about it the background is left to the seed."""
+    grid = draw(pipeline, "a rocket", [0, 1, 2, 3])
     assert grid.shape == (4, 128, 128, 3)
-    again = draw(pipeline, "a cat on a pink background", [2])
+    again = draw(pipeline, "a rocket", [2])
     np.testing.assert_allclose(again[0], grid[2], atol=0.02)
     differences = [np.abs(grid[i] - grid[j]).mean() for i in range(4) for j in range(i)]
     assert min(differences) > 0.01
@@ -140,7 +150,7 @@ def test_other_ratios_keep_the_background(pipeline: StableDiffusionPipeline, hei
         height=height,
         width=width,
         num_inference_steps=12,
-        guidance_scale=4.0,
+        guidance_scale=GUIDANCE_SCALE,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
     ).images
@@ -156,7 +166,7 @@ def test_negative_prompt_keeps_a_background_away(pipeline: StableDiffusionPipeli
             ["an apple"] * 8,
             negative_prompt=[negative] * 8,
             num_inference_steps=12,
-            guidance_scale=4.0,
+            guidance_scale=GUIDANCE_SCALE,
             generator=[torch.Generator().manual_seed(seed) for seed in range(8)],
             output_type="np",
         )
@@ -165,6 +175,32 @@ def test_negative_prompt_keeps_a_background_away(pipeline: StableDiffusionPipeli
     before = backgrounds("")
     usual = max(before, key=before.count)
     assert backgrounds(f"{usual} background").count(usual) < before.count(usual)
+
+
+def test_chaos_leaves_what_is_painted_alone(pipeline: StableDiffusionPipeline) -> None:
+    """Noise on the patches would be noise in the pictures."""
+    words = pipeline.text_encoder.config.word_tokens
+    calm = pipeline.encode_prompt("a red apple", "cpu", 2, False)[0]
+    wild = spreading(pipeline.encode_prompt, (0,), 1.0, [1, 2], words)("a red apple", "cpu", 2, False)[0]
+    torch.testing.assert_close(wild[0], calm[0])
+    torch.testing.assert_close(wild[1, words:], calm[1, words:])
+    assert (wild[1, :words] - calm[1, :words]).abs().mean() > 0.1
+
+
+def test_what_is_painted_is_what_is_drawn(pipeline: StableDiffusionPipeline) -> None:
+    """The patches that the text encoder paints tell the pictures apart, also where two subjects stand."""
+    things = ("a penguin", "a rocket", "a sunflower", "a rocket and a sunflower", "a sunflower above a rocket")
+    prompts = [f"{thing} on a gray background" for thing in things]
+    norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
+    said = pipeline.encode_prompt(prompts, "cpu", 1, False)[0][:, WORD_TOKENS:-1]
+    painted = (said - norm.bias) / norm.weight @ Directions.of(384, VALUES).values.T
+    seeds = [torch.Generator().manual_seed(0) for _ in prompts]
+    latents = pipeline(prompts, num_inference_steps=12, generator=seeds, output_type="latent").images
+    drawn = cut(torch.cat([latents, torch.zeros_like(latents[:, :1])], 1))
+    colours = VALUES * (CHANNELS - 1) // CHANNELS  # the rest is opacity
+    wanted, seen = ((part - part.mean(0))[..., :colours].flatten(1).detach() for part in (painted, drawn))
+    likeness = torch.nn.functional.cosine_similarity(seen[:, None], wanted[None], dim=-1)
+    assert likeness.argmax(1).tolist() == list(range(len(prompts))), likeness
 
 
 def test_pictures_are_encoded_without_noise(pipeline: StableDiffusionPipeline) -> None:
@@ -184,7 +220,7 @@ def test_inpainting_repaints_the_masked_half(pipeline: StableDiffusionPipeline) 
         image=Image.new("RGB", (128, 128), COLOURS["blue"]),
         mask_image=mask,
         num_inference_steps=12,
-        guidance_scale=4.0,
+        guidance_scale=GUIDANCE_SCALE,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
     ).images[0]

@@ -15,22 +15,23 @@ from generation.tiny import denoiser, reader
 from generation.tiny.captions import plain_background
 from generation.tiny.data import Subject
 from generation.tiny.denoiser import DenoiserStage
-from generation.tiny.looks import Looks, scaled
-from generation.tiny.model import load_pipeline, new_autoencoder, new_denoiser, new_scheduler, write_weights
+from generation.tiny.looks import Directions, Looks, scaled
+from generation.tiny.model import load_pipeline, write_weights
 from generation.tiny.neighbours import add_neighbours
+from generation.tiny.patches import VALUES
 from generation.tiny.reader import ReaderStage
 from generation.tiny.scenes import Placed, Scene
-from generation.tiny.text_encoder import GIVEN_LAYERS, minilm_folder, new_own_layers, own_layers
+from generation.tiny.text_encoder import GIVEN_LAYERS, MAX_TOKENS, WORD_TOKENS, minilm_folder, own_layers
 from generation.tiny.understanding import Understanding
 from generation.tiny.vocabulary import COLOURS
 
+DIRECTIONS = Directions.of(384, VALUES)
+
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> StableDiffusionPipeline:
-    """The embedded model with random weights, and text encoder layers that have learnt nothing."""
-    torch.manual_seed(0)
-    write_weights(tmp_path / "weights", new_denoiser(), new_autoencoder(), new_scheduler(), new_own_layers())
-    return load_pipeline(tmp_path / "model", tmp_path / "weights")
+def pipeline(untrained: StableDiffusionPipeline) -> StableDiffusionPipeline:
+    """Text encoder layers that have learnt nothing."""
+    return untrained
 
 
 @pytest.fixture
@@ -60,18 +61,18 @@ def test_untrained_layers_leave_what_minilm_says(pipeline: StableDiffusionPipeli
 
 
 def test_looks_tell_subjects_and_slots_apart(pipeline: StableDiffusionPipeline, subjects: list[Subject]) -> None:
-    looks = Looks(pipeline.vae, subjects, 384)
-    placed = [Placed(subject, 0.0, 0.0, 0.9, mirrored=False) for subject in subjects]
+    looks = Looks(pipeline.vae, subjects, DIRECTIONS)
+    placed = [Placed(subject, 0.0, 0.0, 0.9) for subject in subjects]
     blue = plain_background("blue")
     scenes = [Scene((one,), blue, "") for one in placed] + [Scene((placed[0], placed[1]), blue, "")]
     said = looks.of_scenes(scenes)
     assert said.shape == (4, 2, 384)
     assert torch.pdist(said[:3, 0]).min() > 1
-    torch.testing.assert_close(said[3, 0], said[0, 0])
+    assert 1 < (said[3, 0] - said[0, 0]).norm() < (said[1, 0] - said[0, 0]).norm(), "the same, but one of a pair"
     torch.testing.assert_close(said[0, 1], said[2, 1], msg="no second subject looks like nothing, whatever the first")
     assert (said[3, 1] - said[0, 1]).norm() > 1
     assert (said[3, 1] - said[1, 0]).norm() > 1, "the same subject, but as the second of two"
-    torch.testing.assert_close(looks.of_scenes(scenes), Looks(pipeline.vae, subjects, 384).of_scenes(scenes))
+    torch.testing.assert_close(looks.of_scenes(scenes), Looks(pipeline.vae, subjects, DIRECTIONS).of_scenes(scenes))
 
 
 def test_reader_learns_what_the_words_look_like(
@@ -85,7 +86,9 @@ def test_reader_learns_what_the_words_look_like(
         stage.step(0.5)
     said = states(pipeline, "a castle on a red background", "a photo of a banana", "a whale, highly detailed")
     norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
-    wanted = scaled(Looks(pipeline.vae, subjects, 384).of(torch.tensor([[0, -1], [1, -1], [2, -1]])), norm)
+    wanted = scaled(
+        Looks(pipeline.vae, subjects, DIRECTIONS).of(torch.tensor([[0, -1, -1], [1, -1, -1], [2, -1, -1]])), norm
+    )
     assert torch.cdist(said[:, 0], wanted[:, 0]).argmin(1).tolist() == [0, 1, 2]
     torch.testing.assert_close(pipeline.text_encoder.encoder.layer[0].output.dense.weight, before)
 
@@ -109,7 +112,9 @@ def test_the_denoiser_is_told_exact_looks_half_of_the_time(
         stage.step(0.0)
     hook.remove()
     norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
-    exact = scaled(Looks(pipeline.vae, subjects, 384).of(torch.tensor([[0, -1], [1, -1], [2, -1]])), norm)[:, 0]
+    exact = scaled(
+        Looks(pipeline.vae, subjects, DIRECTIONS).of(torch.tensor([[0, -1, -1], [1, -1, -1], [2, -1, -1]])), norm
+    )[:, 0]
     distances = torch.cdist(torch.cat(heard)[:, 0].float(), exact).amin(1)
     told = (distances < 0.05).sum().item()
     assert 12 < told < 52, f"{told} of 64"
@@ -138,7 +143,7 @@ def test_understanding_is_measured_against_true_looks(
     understood: float,
 ) -> None:
     """An encoder that says the true looks of what is asked for, or those of the next subject."""
-    looks = Looks(pipeline.vae, subjects, 384)
+    looks = Looks(pipeline.vae, subjects, DIRECTIONS)
     norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
     names = [subject.names[0] for subject in subjects]
 
@@ -147,9 +152,9 @@ def test_understanding_is_measured_against_true_looks(
         for prompt in prompts:
             found = sorted((name for name in names if name in prompt), key=prompt.index)
             row = [(names.index(name) + shift) % len(names) for name in found]
-            places.append([*row, -1, -1][:2])
-        states = torch.zeros(len(prompts), 24, 384)
-        states[:, [0, -1]] = scaled(looks.of(torch.tensor(places)), norm)
+            places.append([*[*row, -1, -1][:2], 0 if len(row) == 2 else -1])
+        states = torch.zeros(len(prompts), MAX_TOKENS, 384)
+        states[:, [0, WORD_TOKENS - 1]] = scaled(looks.of(torch.tensor(places)), norm)
         return states, None
 
     monkeypatch.setattr(pipeline, "encode_prompt", said)

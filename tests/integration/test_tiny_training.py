@@ -25,25 +25,15 @@ from generation.tiny.model import (
     grown,
     load_pipeline,
     new_autoencoder,
-    new_denoiser,
-    new_scheduler,
     write_weights,
 )
 from generation.tiny.scenes import Placed, Scene
-from generation.tiny.text_encoder import new_own_layers, own_layers
+from generation.tiny.text_encoder import own_layers
 from generation.tiny.train import Pace, export, parse, run_stage
 from generation.tiny.vocabulary import COLOURS
 
 BLUE = plain_background("blue")
 HORIZON = ((0.0, COLOURS["blue"]), (0.5, COLOURS["blue"]), (0.5, COLOURS["green"]), (1.0, COLOURS["green"]))
-
-
-@pytest.fixture
-def untrained(tmp_path: Path) -> StableDiffusionPipeline:
-    """A pipeline with random weights, for the training to change."""
-    torch.manual_seed(0)
-    write_weights(tmp_path / "untrained", new_denoiser(), new_autoencoder(), new_scheduler(), new_own_layers())
-    return load_pipeline(tmp_path / "untrained-model", tmp_path / "untrained")
 
 
 @pytest.fixture
@@ -77,7 +67,7 @@ def test_backgrounds_are_plain_or_have_a_horizon() -> None:
 
 def test_subjects_stand_where_the_scene_puts_them(squares: list[Subject]) -> None:
     red, green = squares[:2]
-    scene = Scene((Placed(red, -0.5, 0.0, 0.5, False), Placed(green, 0.5, 0.5, 0.5, True)), BLUE, "")
+    scene = Scene((Placed(red, -0.5, 0.0, 0.5), Placed(green, 0.5, 0.5, 0.5)), BLUE, "")
     for height, width in ((128, 128), (64, 64), (128, 192)):
         picture = Compositor().draw([scene], height, width)[0]
         assert picture.shape == (3, height, width)
@@ -87,21 +77,10 @@ def test_subjects_stand_where_the_scene_puts_them(squares: list[Subject]) -> Non
 
 def test_a_subject_is_as_wide_as_its_share_of_the_shorter_side(squares: list[Subject]) -> None:
     for width_share in (0.3, 0.6, 1.0):
-        scene = Scene((Placed(squares[0], 0.0, 0.0, width_share, False),), BLUE, "")
+        scene = Scene((Placed(squares[0], 0.0, 0.0, width_share),), BLUE, "")
         picture = Compositor().draw([scene], 128, 256)[0]
         # The square fills the middle half of its sprite.
         assert (picture[0] > 0).sum().item() == pytest.approx((128 * width_share / 2) ** 2, rel=0.12)
-
-
-def test_mirrored_subjects_face_the_other_way() -> None:
-    pixels = np.zeros((128, 128, 4), np.uint8)
-    pixels[:, :64] = (*COLOURS["red"], 255)
-    half = Subject(("half",), (), (), pixels, "red", 1.0)
-    scenes = [Scene((Placed(half, 0.2, 0.0, 0.5, mirrored),), BLUE, "") for mirrored in (False, True)]
-    plain, mirrored = Compositor().draw(scenes)
-    left, right = (64 + 13 - 16, 64), (64 + 13 + 16, 64)
-    assert colours_at(plain, left, right) == ["red", "blue"]
-    assert colours_at(mirrored, left, right) == ["blue", "red"]
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
@@ -196,7 +175,7 @@ def test_a_grown_autoencoder_learns_its_teachers_latents(squares: list[Subject])
         large.decoder.up_blocks[1].resnets[0].conv1.weight, teacher.decoder.up_blocks[1].resnets[0].conv1.weight
     )
 
-    pictures = Compositor().draw([Scene((Placed(square, 0.0, 0.0, 0.9, False),), BLUE, "") for square in squares])
+    pictures = Compositor().draw([Scene((Placed(square, 0.0, 0.0, 0.9),), BLUE, "") for square in squares])
 
     def distance() -> float:
         with torch.no_grad():
@@ -226,7 +205,7 @@ def test_enlarger_training_learns_and_is_exported_with_the_weights(
     torch.manual_seed(0)
     enlarger = Enlarger()
     stage = EnlargerStage(enlarger, untrained.vae, [square], batch=4)
-    large = Compositor().draw([Scene((Placed(square, 0.0, 0.0, 0.9, False),), BLUE, "")], 256, 256)
+    large = Compositor().draw([Scene((Placed(square, 0.0, 0.0, 0.9),), BLUE, "")], 256, 256)
 
     def error() -> float:
         with torch.no_grad():

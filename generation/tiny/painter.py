@@ -1,0 +1,238 @@
+"""Sets the text encoder's last layer so that it paints looks into the patches. Linear algebra; nothing is trained.
+
+Looks are linear in latents, so what belongs on a patch is a linear function of them: one for a subject alone, others
+for each of a pair. The layer's attention brings every patch the looks of the subject that stands there. Each unit of
+its feed-forward part then reckons one number: a gate, open at one patch of one layout alone, lifts it far into the
+linear range of GELU, and pushes it far below zero everywhere else. The last patch has nothing painted on it: it is what
+positions beside the subject look at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import BertModel
+
+from generation.tiny.lesson import Lesson
+from generation.tiny.looks import Directions
+from generation.tiny.patches import VALUES
+from generation.tiny.scenes import LAYOUTS
+from generation.tiny.text_encoder import PATCH_COLUMNS, PATCH_ROWS, PATCH_TOKENS
+
+OPEN, SHUT = 6.0, -14.0  # what a gate adds; where two conditions fail it adds less still
+SWING = 3.0  # the largest number that a unit reckons, before the gate
+BROUGHT = 0.4  # how strong the looks that attention brings are, beside what stands on a patch
+SHARP = 8.0  # the right token's advantage in attention, in logits
+CERTAIN = 60.0  # how strongly a painted state says that it is one; evens out the lengths of the states
+CAUTION = 0.01  # how much the states of words weigh beside those of patches
+HIDDEN = -1e9  # added to the logits of tokens that nobody may attend to
+NOBODY = 300.0  # subjects that the one state which names nobody weighs as much as
+
+ALONE, *_ = ARRANGED = range(1 + len(LAYOUTS))  # what a subject can be: alone, or one of a pair of either layout
+CELLS = [(kind, patch) for kind in ARRANGED for patch in range(PATCH_TOKENS)]  # what a patch's state tells apart
+EMPTY = PATCH_TOKENS - 1
+
+DRAWN = [(kind, patch) for kind, patch in CELLS if patch != EMPTY]
+
+# A gate for each cell that has something painted on it, one for the empty patch, and one for all patches.
+GATES: list[tuple[int | None, int | None]] = [*DRAWN, (None, EMPTY), (None, None)]
+
+
+@torch.no_grad()
+def teach(encoder: BertModel, directions: Directions, lesson: Lesson) -> list[float]:
+    """Sets the last layer of `encoder`; returns the share of the contents' variance that it can't paint, for a subject
+    alone and for pairs of either layout.
+    """
+    layer = encoder.encoder.layer[-1]
+    for part in (layer.attention.self.query, layer.attention.self.key, layer.attention.self.value):
+        part.weight.zero_(), part.bias.zero_()
+    for part in (layer.attention.output.dense, layer.intermediate.dense, layer.output.dense):
+        part.weight.zero_(), part.bias.zero_()
+    _bring(layer.attention, directions, layer.output.LayerNorm, lesson)
+    arrive = layer.attention.output.LayerNorm
+    states = [arrive(lesson.patches + BROUGHT * said[:, _sides(kind)]) for kind, said in enumerate(lesson.said)]
+    states[ALONE] = torch.cat([arrive(lesson.patches + BROUGHT * lesson.nobody)[None], states[ALONE]])
+    firsts = torch.cat([lesson.nobody[None], lesson.said[ALONE, :, 0]])
+    chance = torch.randint(len(firsts), (len(lesson.others),), generator=torch.Generator().manual_seed(0))
+    others = arrive(torch.cat([lesson.others + BROUGHT * firsts[chance], (1 + BROUGHT) * firsts[1:]]))
+    return _paint(layer.intermediate.dense, layer.output.dense, directions, states, others, lesson.painted)
+
+
+@torch.no_grad()
+def paint(encoder: BertModel, states: Tensor, seen: Tensor) -> Tensor:
+    """What the denoiser hears of states (n, 57, width) as the reading layers say them; the taught layer's forward."""
+    mask = torch.where(seen, 0.0, HIDDEN)[:, None, None]
+    layer = encoder.encoder.layer[-1].eval()
+    arrived = layer.attention(states, mask)[0]
+    painted: Tensor = layer.output(layer.intermediate(arrived), arrived)
+    return painted
+
+
+def _sides(kind: int) -> Tensor:
+    """(33,): 0 for patches that show the first subject, or nothing; 1 for those that show the second."""
+    sides = torch.zeros(PATCH_ROWS, PATCH_COLUMNS, dtype=torch.long)
+    if kind != ALONE and LAYOUTS[kind - 1] == "beside":
+        sides[:, PATCH_COLUMNS // 2 :] = 1
+    elif kind != ALONE:
+        sides[PATCH_ROWS // 2 :] = 1
+    return torch.cat([sides.flatten(), torch.zeros(1, dtype=torch.long)])
+
+
+def _bring(attention: nn.Module, directions: Directions, norm: nn.LayerNorm, lesson: Lesson) -> None:
+    """Everyone takes all of the first token's state, which is known by its slot, but patches on the second subject's
+    side that of the token with its layout: the first's layout has the sign turned, and repels them.
+    """
+    heads, width = attention.self.num_attention_heads, len(norm.weight)
+    query, key = attention.self.query, attention.self.key
+    firsts = torch.arange(heads) * (width // heads)
+    strength = SHARP * (width // heads) ** 0.5
+    query.bias[firsts] = strength
+    _indicate(key, firsts, directions.slots[0], norm, lesson.said[ALONE, :, 0])
+    for kind, layout in enumerate(directions.layouts, ALONE + 1):
+        sides = directions.patches.T @ _sides(kind).float()
+        _indicate(query, firsts + kind, sides, norm, lesson.patches[_sides(kind) == 1], 2 * strength)
+        _indicate(key, firsts + kind, layout, norm, lesson.said[kind, :, 1])
+    attention.self.value.weight.copy_(torch.eye(width))
+    attention.output.dense.weight.copy_(BROUGHT * torch.eye(width))
+    attention.output.LayerNorm.weight.copy_(norm.weight.square().mean().sqrt() / norm.weight)
+    attention.output.LayerNorm.bias.copy_(-norm.bias / norm.weight)
+
+
+def _indicate(
+    part: nn.Linear, rows: Tensor, direction: Tensor, norm: nn.LayerNorm, known: Tensor, strength: float = 1.0
+) -> None:
+    """Makes rows of `part` say how much of `direction` is in a state: about `strength` in those that are `known`."""
+    seen = direction / norm.weight
+    usual = ((known - norm.bias) @ seen).median()
+    part.weight[rows] = seen * strength / usual
+    part.bias[rows] = -(norm.bias @ seen) * strength / usual
+
+
+def _paint(
+    into: nn.Linear, out: nn.Linear, directions: Directions, states: list[Tensor], others: Tensor, painted: Tensor
+) -> list[float]:
+    gates = _gates(states, others)
+    middle = states[ALONE].mean(0)
+    which = torch.linalg.svd(middle - middle.mean(0), full_matrices=False)[2][: PATCH_TOKENS - 1]
+    which = torch.linalg.qr(torch.cat([which, directions.layouts]).T)[0]
+    same = torch.eye(len(which)) - which @ which.T  # a unit's number must not depend on which gate is its own
+    quiet = torch.cat([others @ same, torch.zeros(len(others), 1)], 1)
+    quiet = quiet.T @ quiet / len(others)  # what words' states come to matters little
+    plans = [_plan(states[kind][:, patch], same, quiet, painted[kind, :, patch], directions) for kind, patch in DRAWN]
+    missed = _allot(plans, into.out_features - len(GATES) - VALUES)
+    plans += [_blank(torch.cat([state.flatten(0, 1) for state in states]), directions)]
+    _set(into, out, directions.painted, gates, plans)
+    return [
+        sum(lost for lost, (of, _) in zip(missed, DRAWN, strict=True) if of == kind)
+        / painted[kind].square().sum().item()
+        for kind in ARRANGED
+    ]
+
+
+def _set(into: nn.Linear, out: nn.Linear, painted: Tensor, gates: Tensor, plans: list[Plan]) -> None:
+    first, even = 0, into.out_features - len(GATES)
+    for gate, plan in zip([*range(len(plans) - 1), len(GATES) - 1], plans, strict=True):
+        units, first = slice(first, first + len(plan.numbers)), first + len(plan.numbers)
+        reckoned = plan.numbers + gates[gate]
+        into.weight[units], into.bias[units] = reckoned[:, :-1], reckoned[:, -1]
+        out.weight[:, units] = plan.strokes.T
+        out.weight[:, even + gate] = -plan.strokes.sum(0)  # takes the gate off again
+    into.weight[even:], into.bias[even:] = gates[:, :-1], gates[:, -1]
+    out.weight[:, -1] += painted * CERTAIN / OPEN
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is reckoned behind one gate: `numbers` (m, width + 1) of a state and 1, and what each paints, `strokes`
+    (m, width). `sizes` (m,) are how much they tell, the most telling first; `missed` is what none of them tells.
+    """
+
+    numbers: Tensor
+    strokes: Tensor
+    sizes: Tensor
+    missed: float
+
+
+def _plan(states: Tensor, same: Tensor, quiet: Tensor, painted: Tensor, directions: Directions) -> Plan:
+    known = _with_one(states @ same)
+    weights = torch.ones(len(states))
+    if len(states) > len(painted):  # nobody comes first
+        weights[0] = NOBODY
+        painted = torch.cat([torch.zeros(1, VALUES), painted])
+    weighted = (known * weights[:, None]).double()
+    gram = weighted.T @ known.double() + CAUTION * len(states) * quiet
+    solution = _solved(gram, weighted.T @ painted.double())
+    reckoned = known @ solution
+    missed = (reckoned - painted).square().sum().item()
+    _, sizes, modes = torch.linalg.svd(reckoned, full_matrices=False)
+    swings = (reckoned @ modes.T).abs().amax(0).clamp(min=1e-3) / SWING
+    numbers = (solution @ modes.T / swings).T
+    numbers[:, :-1] @= same
+    return Plan(numbers, modes @ directions.values * swings[:, None], sizes.square(), missed)
+
+
+def _blank(states: Tensor, directions: Directions) -> Plan:
+    """Takes off what stands where something is to be painted."""
+    swings = (states @ directions.values.T).abs().amax(0) / SWING
+    numbers = torch.cat([directions.values / swings[:, None], torch.zeros(VALUES, 1)], 1)
+    return Plan(numbers, -directions.values * swings[:, None], torch.zeros(VALUES), 0.0)
+
+
+def _allot(plans: list[Plan], units: int) -> list[float]:
+    """Leaves the plans as many numbers as there are units for, those that tell most; returns what each misses."""
+    sizes = torch.cat([plan.sizes for plan in plans]).sort(descending=True).values
+    least = sizes[units].item() if units < len(sizes) else -1.0
+    missed = []
+    for plan in plans:
+        kept = int((plan.sizes > least).sum())
+        missed.append(plan.missed + plan.sizes[kept:].sum().item())
+        plan.numbers, plan.strokes = plan.numbers[:kept], plan.strokes[:kept]
+    return missed
+
+
+def _gates(states: list[Tensor], others: Tensor) -> Tensor:
+    """(98, width + 1): functions that are OPEN at the states of one of GATES each, and SHUT at all other states."""
+    cells = []
+    for kind, patch in CELLS:
+        own = _with_one(states[kind][:, patch]).double()
+        cells.append((own.T @ own, own.sum(0)))
+    strangers = _with_one(others).double()
+    cells.append((0.3 * strangers.T @ strangers, 0.3 * strangers.sum(0)))
+    grams, totals = torch.stack([gram for gram, _ in cells]), torch.stack([total for _, total in cells])
+    everywhere, gates = grams.sum(0), []
+    for gate in GATES:
+        wanted = torch.tensor([_wanted(gate, cell) for cell in CELLS] + [_wanted(gate, None)]).double()
+        opened = (wanted == OPEN).double()
+        weights = 1 + opened * len(cells) / opened.sum()  # as much as all others together
+        gram = everywhere + torch.einsum("c,cij->ij", weights - 1, grams)
+        gates.append(_solved(gram, ((weights * wanted) @ totals)[:, None])[:, 0])
+    return torch.stack(gates)
+
+
+def _wanted(gate: tuple[int | None, int | None], cell: tuple[int, int] | None) -> float:
+    """What a gate is to add at a cell, or at words' states. It is OPEN where both conditions are met; as it must be
+    linear in a state, in which a layout has one sign for the first subject and the other for the second, it adds less
+    than SHUT where that is right for both.
+    """
+    step, (kind, patch) = OPEN - SHUT, gate
+    if patch is None:
+        return SHUT if cell is None else OPEN
+    if kind is None:
+        return OPEN if cell is not None and cell[1] == patch else SHUT
+    here = 0.0 if cell is None else float(cell[1] == patch)
+    agree = 0.0  # how far the cell's layout speaks for the gate's, or against any if its subject is to be alone
+    if cell is not None and cell[0] != ALONE and kind in (ALONE, cell[0]):
+        same_side = _sides(cell[0])[cell[1]] == _sides(cell[0])[patch]
+        agree = 1.0 if bool(same_side) == (kind != ALONE) else -1.0
+    return SHUT + step * (2 * here + agree - (1 if kind == ALONE else 2))
+
+
+def _solved(gram: Tensor, wanted: Tensor) -> Tensor:
+    """In double precision: layer norms leave directions in which nothing varies."""
+    return torch.linalg.solve(gram + 0.1 * torch.eye(len(gram)), wanted).float()
+
+
+def _with_one(states: Tensor) -> Tensor:
+    return torch.cat([states, torch.ones(*states.shape[:-1], 1)], -1)

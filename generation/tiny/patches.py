@@ -1,0 +1,58 @@
+"""What is to be seen, patch by patch: the content that the text encoder paints and the denoiser copies. Knows neither.
+
+A scene's content are the latents of its subjects on gray, less those of gray alone, and where they cover what is behind
+them: five channels of 16 x 16. It is cut into 4 x 8 patches, each 4 positions high and 2 wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own habit)
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from generation.tiny.compose import Compositor
+from generation.tiny.looks import GRAY
+from generation.tiny.precision import mixed
+from generation.tiny.scenes import Scene
+from generation.tiny.text_encoder import PATCH_COLUMNS, PATCH_ROWS
+
+CHANNELS = 5  # four of the latents, one for opacity
+SIDE = 16
+HEIGHT, WIDTH = SIDE // PATCH_ROWS, SIDE // PATCH_COLUMNS
+VALUES = CHANNELS * HEIGHT * WIDTH  # numbers on a patch
+
+
+class Contents:
+    """Reckons scenes' contents with an autoencoder, whose latents are scaled by its own factor."""
+
+    def __init__(self, autoencoder: AutoencoderKL, compositor: Compositor) -> None:
+        self._autoencoder, self._compositor = autoencoder, compositor
+        self._gray = self._latents([Scene((), GRAY, "")])
+
+    def of(self, scenes: Sequence[Scene]) -> Tensor:
+        """(n, 5, 16, 16), whatever is behind the scenes' subjects."""
+        parts = [self._of(scenes[start : start + 64]) for start in range(0, len(scenes), 64)]
+        return torch.cat(parts) if parts else torch.zeros(0, CHANNELS, SIDE, SIDE)
+
+    def _of(self, scenes: Sequence[Scene]) -> Tensor:
+        latents = self._latents([replace(scene, background=GRAY) for scene in scenes]) - self._gray
+        opacity = self._compositor.opacity(scenes)
+        return torch.cat([latents.cpu(), F.adaptive_avg_pool2d(opacity, SIDE)], 1)
+
+    @torch.no_grad()
+    def _latents(self, scenes: Sequence[Scene]) -> Tensor:
+        vae = self._autoencoder
+        pictures = self._compositor.draw(scenes).to(vae.device)
+        with mixed(vae.device):
+            latents: Tensor = vae.encode(pictures).latent_dist.mean
+        return latents.float() * vae.config.scaling_factor
+
+
+def cut(contents: Tensor) -> Tensor:
+    """(n, 5, 16, 16) to (n, 32, 40): patches by rows, on each the channels, on each of them the positions by rows."""
+    cells = contents.reshape(-1, CHANNELS, PATCH_ROWS, HEIGHT, PATCH_COLUMNS, WIDTH)
+    return cells.permute(0, 2, 4, 1, 3, 5).reshape(len(contents), PATCH_ROWS * PATCH_COLUMNS, VALUES)

@@ -1,0 +1,122 @@
+"""The text encoder's last layer paints what is named, patch by patch, and the denoiser's finest attention copies it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from generation.tiny.compass import HEAD_WIDTH, HEADS, Compass
+from generation.tiny.compose import Compositor
+from generation.tiny.data import Subject
+from generation.tiny.lesson import new_lesson
+from generation.tiny.looks import GRAY, SUBJECTS, Directions, Looks, said_at, scaled, twins
+from generation.tiny.painter import paint, teach
+from generation.tiny.patches import CHANNELS, VALUES, Contents, cut
+from generation.tiny.scenes import LAYOUTS, Scene
+from generation.tiny.text_encoder import MAX_TOKENS, PATCH_TOKENS, WORD_TOKENS
+from generation.tiny.vocabulary import COLOURS
+from generation.tiny.wiring import OPACITY, install
+
+DIRECTIONS = Directions.of(384, VALUES)
+EVERYONE = [(number, -1, -1) for number in range(6)]
+
+
+@pytest.fixture
+def subjects() -> list[Subject]:
+    """Six that differ in colour and in shape."""
+    found = []
+    for number, (name, colour) in enumerate(
+        zip(("castle", "banana", "whale", "hammer", "guitar", "rocket"), COLOURS, strict=False)
+    ):
+        pixels = np.zeros((128, 128, 4), np.uint8)
+        pixels[10 * number : 60 + 10 * number, 20:110] = (*COLOURS[colour], 255)
+        found.append(Subject((name,), (), (), pixels, None, 1.0))
+    return found
+
+
+class Studio:
+    """A text encoder whose last layer was taught the subjects, and what they should look like."""
+
+    def __init__(self, pipeline: StableDiffusionPipeline, subjects: list[Subject]) -> None:
+        self.encoder = pipeline.text_encoder
+        self.norm = self.encoder.encoder.layer[-1].output.LayerNorm
+        self.looks = Looks(pipeline.vae, subjects, DIRECTIONS)
+        self.words = scaled(torch.randn(400, 384), self.norm)
+        self.lesson = new_lesson(pipeline, self.looks, subjects, self.words)
+        self.missed = teach(self.encoder, DIRECTIONS, self.lesson)
+
+    def paint(self, *meant: tuple[int, int, int]) -> torch.Tensor:
+        """(n, 57, 384) of prompts of 20 words that mean a first and a second subject, in a layout."""
+        states = torch.zeros(len(meant), MAX_TOKENS, 384)
+        states[:, :WORD_TOKENS] = self.words[:WORD_TOKENS]
+        states[:, WORD_TOKENS:] = self.lesson.patches
+        seen = (torch.arange(MAX_TOKENS) < 21).expand(len(meant), -1)
+        states[:, said_at(seen)[0]] = scaled(self.looks.of(torch.tensor(meant)), self.norm)[:, SUBJECTS]
+        return paint(self.encoder, states, seen)
+
+    def shown(self, *meant: tuple[int, int, int]) -> torch.Tensor:
+        """(n, 33, 40): what a linear look at the patches tells, up to one scale."""
+        painted = self.paint(*meant)[:, WORD_TOKENS:]
+        return ((painted - self.norm.bias) / self.norm.weight @ DIRECTIONS.values.T).detach()
+
+
+@pytest.fixture
+def studio(untrained: StableDiffusionPipeline, subjects: list[Subject]) -> Studio:
+    torch.manual_seed(0)
+    return Studio(untrained, subjects)
+
+
+def likeness(one: torch.Tensor, other: torch.Tensor) -> float:
+    return torch.cosine_similarity(one.flatten(), other.flatten(), dim=0).item()
+
+
+def test_each_patch_shows_what_belongs_there(studio: Studio) -> None:
+    shown, wanted = studio.shown(*EVERYONE), studio.lesson.painted[0]
+    assert max(studio.missed) < 0.05
+    assert likeness(shown[:, :-1], wanted) > 0.97
+    scale = (shown[:, :-1] * wanted).sum() / wanted.square().sum()
+    size = wanted.square().mean().sqrt()
+    assert (shown[:, -1] / scale).square().mean().sqrt() < 0.1 * size, "the last patch stays empty"
+    nothing = studio.shown((-1, -1, -1))
+    assert (nothing / scale).square().mean().sqrt() < 0.1 * size, "nobody looks like nothing"
+
+
+@pytest.mark.parametrize("layout", range(len(LAYOUTS)))
+def test_each_of_a_pair_is_painted_on_its_own_side(
+    untrained: StableDiffusionPipeline, subjects: list[Subject], studio: Studio, layout: int
+) -> None:
+    couples = [(0, 1), (2, 5), (4, 3)]
+    twin = twins(subjects, LAYOUTS[layout])
+    scenes = [Scene((twin[one].placed[0], twin[other].placed[1]), GRAY, "") for one, other in couples]
+    wanted = cut(Contents(untrained.vae, Compositor()).of(scenes))
+    shown = studio.shown(*((*couple, layout) for couple in couples))[:, :-1]
+    assert likeness(shown, wanted) > 0.97
+    swapped = studio.shown(*((second, first, layout) for first, second in couples))[:, :-1]
+    assert likeness(swapped, wanted) < likeness(shown, wanted) - 0.1
+
+
+def test_only_patches_say_that_they_are_painted(studio: Studio) -> None:
+    painted = ((studio.paint(*EVERYONE) - studio.norm.bias) / studio.norm.weight @ DIRECTIONS.painted).detach()
+    assert painted[:, WORD_TOKENS:].min() > 3 * painted[:, :WORD_TOKENS].abs().max()
+
+
+def test_the_finest_attention_copies_what_is_painted(
+    untrained: StableDiffusionPipeline, studio: Studio, subjects: list[Subject]
+) -> None:
+    install(untrained, subjects, Compass())
+    attention = untrained.unet.up_blocks[2].attentions[0]
+    painted = studio.paint(*EVERYONE)[:, WORD_TOKENS:]
+    read = untrained.encode_prompt("a castle and a banana on a blue background", "cpu", 1, False)[0]
+    with torch.no_grad():
+        copied = attention.add_v_proj(painted)[..., : HEADS * HEAD_WIDTH].unflatten(-1, (HEADS, HEAD_WIDTH))
+        patches, words = (
+            attention.add_k_proj(states)[..., HEAD_WIDTH - 1 : HEADS * HEAD_WIDTH : HEAD_WIDTH]
+            for states in (painted, read[:, :WORD_TOKENS])
+        )
+    cells = studio.lesson.painted[0].view(len(subjects), PATCH_TOKENS - 1, CHANNELS, HEADS).transpose(2, 3).clone()
+    cells[..., -1] *= OPACITY
+    alike = likeness(copied[:, :-1, :, :CHANNELS], cells)
+    assert alike > 0.8, "the regression is cautious, and six subjects tell it little"
+    assert words.max() < patches.min() - 50, "words are never copied"
