@@ -1,47 +1,24 @@
-"""Block-lists, bans, flagged pictures and the audit, through the studio, on a real database and a manual clock."""
+"""Block-lists and the audit, through the studio, on a real database and a manual clock."""
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from bot.service.actions import JobAction
-from bot.service.errors import InsufficientCredits, InvalidImage, InvalidParameter, QueueFull
+from bot.service.errors import InsufficientCredits, InvalidParameter, QueueFull
 from bot.service.limits import MAX_RULES
-from bot.service.moderation import FlaggedPolicy, RuleAction
-from bot.service.moderation_errors import Banned, BannedPrompt, CannotBan
+from bot.service.moderation import RuleAction
+from bot.service.moderation_errors import Banned, BannedPrompt
 from bot.service.pages import LINES
 from db.models import JobState
 from db.session import Database
-from tests.fakes import flat_png
-from tests.integration.workshop import ADA, BEA, CARL, Workshop, open_workshop, png, retried, seed_of
+from tests.integration.moderators import GUILD, HOUR, OTHER_GUILD, audit, ban, rule
+from tests.integration.workshop import ADA, CARL, Workshop, open_workshop, png, retried
 
 pytestmark = pytest.mark.both_databases
-
-GUILD, OTHER_GUILD = 1, 2
-HOUR = timedelta(hours=1)
-
-
-async def rule(
-    shop: Workshop, phrase: str, action: RuleAction = RuleAction.BLOCK, ban: timedelta | None = None, guild: int = GUILD
-) -> None:
-    await shop.studio.moderation.rules.add(guild, phrase, action, ban, by=CARL, id=f"rule:{guild}:{phrase}")
-
-
-async def ban(shop: Workshop, member: int = ADA, length: timedelta | None = HOUR, **more: object) -> None:
-    said = {"reason": "spam", "by": CARL, "id": f"ban:{shop.clock.time()}"} | more
-    await shop.studio.moderation.ban(GUILD, member, length, **said)  # type: ignore[arg-type]
-
-
-async def audit(shop: Workshop, member: int | None = None) -> list[tuple[str, int | None, int | None, str]]:
-    page = await shop.studio.moderation.audit_page(GUILD, 0, member_id=member)
-    return [(line.action, line.actor_id, line.member_id, line.reason) for line in page.lines]
-
-
-# Block-lists
 
 
 @pytest.mark.parametrize("text", ["a C0P car", "a fox --no people, cop"])
@@ -200,186 +177,6 @@ async def test_pages_of_rules_follow_one_another(shop: Workshop) -> None:
     pages = [await rules.page(GUILD, number) for number in range(4)]
     assert [page.more for page in pages] == [True, True, False, False]
     assert [one.phrase for page in pages for one in page.lines] == lines.split("\n")
-
-
-# Bans
-
-
-async def test_ban_refuses_until_its_time_and_lets_running_jobs_end(shop: Workshop) -> None:
-    running = await shop.claimed()
-    (waiting,) = await shop.submit(shop.order("x", action=JobAction.VARY, image=png()))
-    other = await shop.imagine(member=BEA)
-    await ban(shop)
-    assert (await shop.row(waiting.id)).state is JobState.CANCELLED
-    assert (await shop.row(other.id)).state is JobState.QUEUED
-    assert [path for path in shop.files() if path.startswith("inputs")] == []
-    assert await shop.pending() == 4
-    with pytest.raises(Banned) as caught:
-        await shop.imagine()
-    assert (caught.value.until, caught.value.reason) == (shop.clock.now() + HOUR, "spam")
-    settled = await shop.studio.settle(running, shop.drawn(running))
-    assert settled.state is JobState.SUCCEEDED
-    shop.clock.advance(3599)
-    with pytest.raises(Banned):
-        await shop.studio.moderation.check_banned(GUILD, ADA)
-    shop.clock.advance(1)
-    await shop.studio.moderation.check_banned(GUILD, ADA)
-    await shop.imagine()
-
-
-async def test_cancelled_jobs_of_a_banned_member_are_told(shop: Workshop) -> None:
-    shop.backend.hold()
-    shop.start()
-    jobs = [await shop.imagine(f"fox {number}") for number in range(4)]
-    await shop.until_steps(jobs[0].id, 0)
-
-    async def three_run() -> bool:
-        return [(await shop.row(job.id)).state for job in jobs].count(JobState.RUNNING) == 3
-
-    await shop.until(three_run)
-    await ban(shop)
-    shop.dispatcher.wake()
-    (last,) = await shop.until_told(jobs[3].id)
-    assert last.state is JobState.CANCELLED
-    shop.backend.release()
-    assert {job.state for job in await shop.until_told(*(job.id for job in jobs[:3]))} == {JobState.SUCCEEDED}
-
-
-async def test_ban_for_good_ends_by_unban_only(shop: Workshop) -> None:
-    await ban(shop, length=None)
-    shop.clock.advance(10 * 365 * 86400)
-    with pytest.raises(Banned) as caught:
-        await shop.imagine()
-    assert caught.value.until is None
-    await shop.studio.moderation.unban(GUILD, ADA, by=CARL, id="unban:1")
-    await shop.imagine()
-    with pytest.raises(InvalidParameter, match="isn't banned"):
-        await shop.studio.moderation.unban(GUILD, ADA, by=CARL, id="unban:2")
-    assert [line[:3] for line in await audit(shop)] == [("unban", CARL, ADA), ("ban", CARL, ADA)]
-
-
-async def test_last_ban_by_an_admin_counts_and_nobody_bans_himself(shop: Workshop) -> None:
-    await ban(shop, length=None)
-    await ban(shop, length=timedelta(minutes=15), id="ban:again")
-    shop.clock.advance(15 * 60)
-    await shop.imagine()
-    with pytest.raises(CannotBan):
-        await ban(shop, member=CARL)
-    await shop.imagine(member=CARL)
-
-
-async def test_ban_holds_in_its_guild_only(shop: Workshop) -> None:
-    await ban(shop)
-    await shop.studio.submit(shop.order(guild_id=OTHER_GUILD))
-
-
-async def test_ban_that_comes_while_an_order_is_planned_refuses_it(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The check inside the accepting transaction: the earlier one had passed."""
-    screen, passed, go_on = shop.studio.moderation.screen, asyncio.Event(), asyncio.Event()
-
-    async def screened(*args: object) -> tuple[str, ...]:
-        result = await screen(*args)  # type: ignore[arg-type]
-        passed.set()
-        await go_on.wait()
-        return result
-
-    monkeypatch.setattr(shop.studio.moderation, "screen", screened)
-    submitting = asyncio.create_task(shop.studio.submit(shop.order()))
-    await passed.wait()
-    await ban(shop)
-    go_on.set()
-    with pytest.raises(Banned):
-        await submitting
-    assert await shop.counted() == (0, 0, 0)
-
-
-async def test_ban_and_order_at_once_leave_no_waiting_job(shop: Workshop) -> None:
-    orders = [shop.studio.submit(shop.order(f"fox {number}")) for number in range(5)]
-    results = await asyncio.gather(*orders, ban(shop), *[shop.studio.submit(shop.order())], return_exceptions=True)
-    assert all(isinstance(result, tuple | Banned | None) for result in results)
-    assert (await shop.studio.accounts.view(ADA)).queued == []
-    assert await shop.pending() == 0
-
-
-# Flagged pictures
-
-
-async def allow_flagged(shop: Workshop) -> None:
-    await shop.studio.moderation.set_flagged(GUILD, FlaggedPolicy.AGE_RESTRICTED, by=CARL, id="flagged")
-
-
-@pytest.mark.parametrize(
-    ("allowed", "age_restricted", "shown"),
-    [(True, True, True), (True, False, False), (False, True, False), (False, False, False)],
-)
-async def test_flagged_pictures_are_shown_to_grown_ups_where_the_guild_wants_it(
-    shop: Workshop, allowed: bool, age_restricted: bool, shown: bool
-) -> None:
-    if allowed:
-        await allow_flagged(shop)
-    job = await shop.claimed()
-    settled = await shop.studio.settle(job, shop.drawn(job, flagged=[2, 3]), age_restricted=age_restricted)
-    assert settled.charged == (4 if shown else 2)
-    images = await shop.studio.images(job.id)
-    assert [image.flagged for image in images] == [False, True, True, False]
-    assert [image.withheld for image in images] == [False, not shown, not shown, False]
-    as_drawn = [shop.storage.read(image.path) == flat_png(image.seed, 64, 64) for image in images]
-    assert as_drawn == [True, shown, shown, True]
-    flagged = [line for line in await audit(shop) if line[0] == "flagged"]
-    assert flagged == ([] if shown else [("flagged", None, ADA, "2 pictures withheld")])
-
-
-@pytest.mark.parametrize("age_restricted", [True, False])
-async def test_dispatcher_asks_the_channel_about_flagged_pictures(shop: Workshop, age_restricted: bool) -> None:
-    await allow_flagged(shop)
-    shop.channel.age_restricted = age_restricted
-    shop.backend.flag()
-    shop.start()
-    job = await shop.imagine()
-    (told,) = await shop.until_told(job.id)
-    assert told.state is (JobState.SUCCEEDED if age_restricted else JobState.FAILED)
-    assert await shop.available() == (96 if age_restricted else 100)
-    flagged = [line for line in await audit(shop) if line[0] == "flagged"]
-    assert flagged == ([] if age_restricted else [("flagged", None, ADA, "4 pictures withheld")])
-
-
-async def test_shown_flagged_picture_can_be_upscaled_where_it_may_be_seen(shop: Workshop) -> None:
-    await allow_flagged(shop)
-    shop.channel.age_restricted = True
-    job = await shop.claimed()
-    await shop.studio.settle(job, shop.drawn(job, flagged=[2]), age_restricted=True)
-    shop.start()
-    (first,) = await shop.submit(shop.press(JobAction.UPSCALE, await shop.row(job.id), 2))
-    (told,) = await shop.until_told(first.id)
-    (image,) = await shop.studio.images(told.id)
-    assert (told.state, image.flagged, image.withheld) == (JobState.SUCCEEDED, True, False)
-    shop.channel.age_restricted = False
-    await shop.studio.delete(first.id, ADA)
-    (second,) = await shop.submit(shop.press(JobAction.UPSCALE, await shop.row(job.id), 2))
-    (told,) = await shop.until_told(second.id)
-    assert told.state is JobState.FAILED
-
-
-async def test_withheld_picture_stays_withheld_when_the_guild_changes_its_mind(shop: Workshop) -> None:
-    job = await shop.finished(flagged=[2])
-    await allow_flagged(shop)
-    with pytest.raises(InvalidImage, match="withheld"):
-        await shop.studio.submit(shop.press(JobAction.UPSCALE, job, 2))
-
-
-async def test_flagged_inpainting_is_pasted_into_its_original(shop: Workshop) -> None:
-    await allow_flagged(shop)
-    order = shop.order("x", action=JobAction.INPAINT, image=png(128, 64), mask=png(128, 64, "white"))
-    job = await shop.claimed(order)
-    await shop.studio.settle(job, shop.drawn(job, flagged=[1]), age_restricted=True)
-    first, second = (await shop.studio.images(job.id))[:2]
-    assert (first.width, first.height) == (second.width, second.height) == (128, 64)
-    assert first.seed == seed_of(job)
-
-
-# The audit
 
 
 async def test_audit_is_newest_first_by_member_and_paged(shop: Workshop) -> None:
