@@ -17,11 +17,11 @@ import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor, nn
 
 from generation.tiny.learner import Learner
-from generation.tiny.patches import HEIGHT, SIDE, WIDTH
-from generation.tiny.text_encoder import PATCH_COLUMNS, PATCH_TOKENS
+from generation.tiny.patches import PATCH_HEIGHT, PATCH_WIDTH, SIDE
+from generation.tiny.text_encoder import EMPTY_PATCH, PATCH_COLUMNS, PATCH_TOKENS
 
 FINE, MIDDLE, COARSE = 6, 10, 16  # channels of the three levels: two groups of each level's group norms
-HEADS = HEIGHT * WIDTH  # one for each position on a patch
+HEADS = PATCH_HEIGHT * PATCH_WIDTH  # one for each position on a patch
 HEAD_WIDTH = 8  # the last of a head's dimensions is not the compass's: it tells patches from words
 HARD = 170.0  # about the largest logit; half precision must still tell neighbours apart
 
@@ -119,7 +119,7 @@ class CompassStage:
         size = next(self._sizes)
         logits, wanted = self._compass(*size), where_to_look(*size)
         each = F.cross_entropy(0.8 * logits.flatten(0, 1), wanted.flatten(), reduction="none")
-        weights = torch.where(wanted.flatten() < PATCH_TOKENS - 1, 6.0, 1.0)  # most look at the empty patch
+        weights = torch.where(wanted.flatten() != EMPTY_PATCH, 6.0, 1.0)  # most look at the empty patch
         loss = (each * weights).sum() / weights.sum()
         return self.learner.update(loss + 0.6 * (logits / HARD).square().mean(), done, decay_from=0.5)
 
@@ -142,7 +142,7 @@ def where_to_look(height: int, width: int) -> Tensor:
     )
     y, x = (grid.flatten() for grid in torch.meshgrid(rows, columns, indexing="ij"))
     inside = (x >= 0) & (x < SIDE) & (y >= 0) & (y < SIDE)
-    patch = y.div(HEIGHT, rounding_mode="floor") * PATCH_COLUMNS + x.div(WIDTH, rounding_mode="floor")
-    position = y % HEIGHT * WIDTH + x % WIDTH
+    patch = y.div(PATCH_HEIGHT, rounding_mode="floor") * PATCH_COLUMNS + x.div(PATCH_WIDTH, rounding_mode="floor")
+    position = y % PATCH_HEIGHT * PATCH_WIDTH + x % PATCH_WIDTH
     looks = inside & (position == torch.arange(HEADS)[:, None])
-    return torch.where(looks, patch, PATCH_TOKENS - 1)
+    return torch.where(looks, patch, EMPTY_PATCH)

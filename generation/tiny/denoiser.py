@@ -15,6 +15,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
 from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at, scaled
+from generation.tiny.model import encode
 from generation.tiny.painter import paint
 from generation.tiny.patches import SIDE, VALUES
 from generation.tiny.precision import mixed
@@ -125,14 +126,10 @@ class DenoiserStage:
         looks = scaled(self._looks.of_scenes(scenes).to(states.device), self._norm)[:, SUBJECTS].half()
         return Part(self._encode_pictures(scenes, shape), states.half(), seen, looks, said_at(seen))
 
-    @torch.no_grad()
     def _encode_pictures(self, scenes: list[Scene], shape: tuple[int, int]) -> Tensor:
         vae = self.pipeline.vae
         scale = 1 << (len(vae.config.block_out_channels) - 1)
-        pictures = self._compositor.draw(scenes, shape[0] * scale, shape[1] * scale)
-        with mixed(vae.device):
-            mean = vae.encode(pictures.to(vae.device)).latent_dist.mean
-        return mean.float() * vae.config.scaling_factor
+        return encode(vae, self._compositor.draw(scenes, shape[0] * scale, shape[1] * scale))
 
     @torch.no_grad()
     def _read(self, prompts: list[str]) -> tuple[Tensor, Tensor]:

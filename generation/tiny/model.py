@@ -10,13 +10,16 @@ import hashlib
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor
 
 from generation.errors import UnknownModel
 from generation.images.enlarge import Enlarger, save_enlarger
+from generation.tiny.precision import mixed
 from generation.tiny.text_encoder import (
     TEXT_ENCODER_CONFIG,
     TOKENIZER_CONFIG,
@@ -98,6 +101,21 @@ def grown(small: AutoencoderKL) -> AutoencoderKL:
 def _moved_in(name: str) -> str:
     """The encoder gets its new block in front, so the old ones move up by one; the decoder's comes last."""
     return re.sub(r"^(encoder\.down_blocks\.)(\d+)", lambda found: f"{found[1]}{int(found[2]) + 1}", name)
+
+
+@torch.no_grad()
+def encode(autoencoder: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """(n, 3, h, w) in -1..1 to latents (n, 4, h / 8, w / 8), scaled as the denoiser takes them."""
+    with mixed(autoencoder.device):
+        latents: Tensor = autoencoder.encode(pictures.to(autoencoder.device)).latent_dist.mean
+    return latents.float() * autoencoder.config.scaling_factor
+
+
+@torch.no_grad()
+def hear(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> Tensor:
+    """What the denoiser hears of prompts, (n, tokens, 384)."""
+    parts = [list(prompts[start : start + 64]) for start in range(0, len(prompts), 64)]
+    return torch.cat([pipeline.encode_prompt(part, pipeline.device, 1, False)[0] for part in parts])
 
 
 def new_denoiser() -> UNet2DConditionModel:

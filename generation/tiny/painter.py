@@ -19,7 +19,7 @@ from generation.tiny.lesson import Lesson
 from generation.tiny.looks import Directions
 from generation.tiny.patches import VALUES
 from generation.tiny.scenes import LAYOUTS
-from generation.tiny.text_encoder import PATCH_COLUMNS, PATCH_ROWS, PATCH_TOKENS
+from generation.tiny.text_encoder import EMPTY_PATCH, PATCH_COLUMNS, PATCH_ROWS, PATCH_TOKENS
 
 OPEN, SHUT = 6.0, -14.0  # what a gate adds; where two conditions fail it adds less still
 SWING = 3.0  # the largest number that a unit reckons, before the gate
@@ -32,42 +32,10 @@ NOBODY = 300.0  # subjects that the one state which names nobody weighs as much 
 
 ALONE, *_ = ARRANGED = range(1 + len(LAYOUTS))  # what a subject can be: alone, or one of a pair of either layout
 CELLS = [(kind, patch) for kind in ARRANGED for patch in range(PATCH_TOKENS)]  # what a patch's state tells apart
-EMPTY = PATCH_TOKENS - 1
-
-DRAWN = [(kind, patch) for kind, patch in CELLS if patch != EMPTY]
+DRAWN = [(kind, patch) for kind, patch in CELLS if patch != EMPTY_PATCH]
 
 # A gate for each cell that has something painted on it, one for the empty patch, and one for all patches.
-GATES: list[tuple[int | None, int | None]] = [*DRAWN, (None, EMPTY), (None, None)]
-
-
-@torch.no_grad()
-def teach(encoder: BertModel, directions: Directions, lesson: Lesson) -> list[float]:
-    """Sets the last layer of `encoder`; returns the share of the contents' variance that it can't paint, for a subject
-    alone and for pairs of either layout.
-    """
-    layer = encoder.encoder.layer[-1]
-    for part in (layer.attention.self.query, layer.attention.self.key, layer.attention.self.value):
-        part.weight.zero_(), part.bias.zero_()
-    for part in (layer.attention.output.dense, layer.intermediate.dense, layer.output.dense):
-        part.weight.zero_(), part.bias.zero_()
-    _bring(layer.attention, directions, layer.output.LayerNorm, lesson)
-    arrive = layer.attention.output.LayerNorm
-    states = [arrive(lesson.patches + BROUGHT * said[:, _sides(kind)]) for kind, said in enumerate(lesson.said)]
-    states[ALONE] = torch.cat([arrive(lesson.patches + BROUGHT * lesson.nobody)[None], states[ALONE]])
-    firsts = torch.cat([lesson.nobody[None], lesson.said[ALONE, :, 0]])
-    chance = torch.randint(len(firsts), (len(lesson.others),), generator=torch.Generator().manual_seed(0))
-    others = arrive(torch.cat([lesson.others + BROUGHT * firsts[chance], (1 + BROUGHT) * firsts[1:]]))
-    return _paint(layer.intermediate.dense, layer.output.dense, directions, states, others, lesson.painted)
-
-
-@torch.no_grad()
-def paint(encoder: BertModel, states: Tensor, seen: Tensor) -> Tensor:
-    """What the denoiser hears of states (n, 57, width) as the reading layers say them; the taught layer's forward."""
-    mask = torch.where(seen, 0.0, HIDDEN)[:, None, None]
-    layer = encoder.encoder.layer[-1].eval()
-    arrived = layer.attention(states, mask)[0]
-    painted: Tensor = layer.output(layer.intermediate(arrived), arrived)
-    return painted
+GATES: list[tuple[int | None, int | None]] = [*DRAWN, (None, EMPTY_PATCH), (None, None)]
 
 
 def _sides(kind: int) -> Tensor:
@@ -78,6 +46,43 @@ def _sides(kind: int) -> Tensor:
     elif kind != ALONE:
         sides[PATCH_ROWS // 2 :] = 1
     return torch.cat([sides.flatten(), torch.zeros(1, dtype=torch.long)])
+
+
+SIDES = [_sides(kind) for kind in ARRANGED]
+
+
+@torch.no_grad()
+def teach(encoder: BertModel, directions: Directions, lesson: Lesson) -> list[float]:
+    """Sets the last layer of `encoder`; returns the share of the contents' variance that it can't paint, for a subject
+    alone and for pairs of either layout.
+    """
+    layer = encoder.encoder.layer[-1]
+    for part in layer.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.weight), nn.init.zeros_(part.bias)
+    _bring(layer.attention, directions, layer.output.LayerNorm, lesson)
+    arrive = layer.attention.output.LayerNorm
+    states = [arrive(lesson.patches + BROUGHT * said[:, SIDES[kind]]) for kind, said in enumerate(lesson.said)]
+    states[ALONE] = torch.cat([arrive(lesson.patches + BROUGHT * lesson.nobody)[None], states[ALONE]])
+    firsts = torch.cat([lesson.nobody[None], lesson.said[ALONE, :, 0]])
+    chance = torch.randint(len(firsts), (len(lesson.others),), generator=torch.Generator().manual_seed(0))
+    others = arrive(torch.cat([lesson.others + BROUGHT * firsts[chance], (1 + BROUGHT) * firsts[1:]]))
+    return _paint(layer.intermediate.dense, layer.output.dense, directions, states, others, lesson.painted)
+
+
+@torch.no_grad()
+def paint(encoder: BertModel, states: Tensor, seen: Tensor) -> Tensor:
+    """What the denoiser hears of states (n, 57, width) as the reading layers say them; the taught layer's forward."""
+    mask = hiding(seen)
+    layer = encoder.encoder.layer[-1].eval()
+    arrived = layer.attention(states, mask)[0]
+    painted: Tensor = layer.output(layer.intermediate(arrived), arrived)
+    return painted
+
+
+def hiding(seen: Tensor) -> Tensor:
+    """The attention mask of tokens (n, tokens) that may be attended to."""
+    return torch.where(seen, 0.0, HIDDEN)[:, None, None]
 
 
 def _bring(attention: nn.Module, directions: Directions, norm: nn.LayerNorm, lesson: Lesson) -> None:
@@ -91,8 +96,8 @@ def _bring(attention: nn.Module, directions: Directions, norm: nn.LayerNorm, les
     query.bias[firsts] = strength
     _indicate(key, firsts, directions.slots[0], norm, lesson.said[ALONE, :, 0])
     for kind, layout in enumerate(directions.layouts, ALONE + 1):
-        sides = directions.patches.T @ _sides(kind).float()
-        _indicate(query, firsts + kind, sides, norm, lesson.patches[_sides(kind) == 1], 2 * strength)
+        sides = directions.patches.T @ SIDES[kind].float()
+        _indicate(query, firsts + kind, sides, norm, lesson.patches[SIDES[kind] == 1], 2 * strength)
         _indicate(key, firsts + kind, layout, norm, lesson.said[kind, :, 1])
     attention.self.value.weight.copy_(torch.eye(width))
     attention.output.dense.weight.copy_(BROUGHT * torch.eye(width))
@@ -224,7 +229,7 @@ def _wanted(gate: tuple[int | None, int | None], cell: tuple[int, int] | None) -
     here = 0.0 if cell is None else float(cell[1] == patch)
     agree = 0.0  # how far the cell's layout speaks for the gate's, or against any if its subject is to be alone
     if cell is not None and cell[0] != ALONE and kind in (ALONE, cell[0]):
-        same_side = _sides(cell[0])[cell[1]] == _sides(cell[0])[patch]
+        same_side = SIDES[cell[0]][cell[1]] == SIDES[cell[0]][patch]
         agree = 1.0 if bool(same_side) == (kind != ALONE) else -1.0
     return SHUT + step * (2 * here + agree - (1 if kind == ALONE else 2))
 

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from generation.tiny.compose import Compositor
 from generation.tiny.looks import GRAY
-from generation.tiny.precision import mixed
+from generation.tiny.model import encode
 from generation.tiny.scenes import Scene
 from generation.tiny.text_encoder import PATCH_COLUMNS, PATCH_ROWS
 
 CHANNELS = 5  # four of the latents, one for opacity
 SIDE = 16
-HEIGHT, WIDTH = SIDE // PATCH_ROWS, SIDE // PATCH_COLUMNS
-VALUES = CHANNELS * HEIGHT * WIDTH  # numbers on a patch
+PATCH_HEIGHT, PATCH_WIDTH = SIDE // PATCH_ROWS, SIDE // PATCH_COLUMNS
+VALUES = CHANNELS * PATCH_HEIGHT * PATCH_WIDTH  # numbers on a patch
 
 
 class Contents:
@@ -35,24 +35,18 @@ class Contents:
 
     def of(self, scenes: Sequence[Scene]) -> Tensor:
         """(n, 5, 16, 16), whatever is behind the scenes' subjects."""
-        parts = [self._of(scenes[start : start + 64]) for start in range(0, len(scenes), 64)]
-        return torch.cat(parts) if parts else torch.zeros(0, CHANNELS, SIDE, SIDE)
+        return torch.cat([self._of(scenes[start : start + 64]) for start in range(0, len(scenes), 64)])
 
     def _of(self, scenes: Sequence[Scene]) -> Tensor:
         latents = self._latents([replace(scene, background=GRAY) for scene in scenes]) - self._gray
         opacity = self._compositor.opacity(scenes)
         return torch.cat([latents.cpu(), F.adaptive_avg_pool2d(opacity, SIDE)], 1)
 
-    @torch.no_grad()
     def _latents(self, scenes: Sequence[Scene]) -> Tensor:
-        vae = self._autoencoder
-        pictures = self._compositor.draw(scenes).to(vae.device)
-        with mixed(vae.device):
-            latents: Tensor = vae.encode(pictures).latent_dist.mean
-        return latents.float() * vae.config.scaling_factor
+        return encode(self._autoencoder, self._compositor.draw(scenes))
 
 
 def cut(contents: Tensor) -> Tensor:
     """(n, 5, 16, 16) to (n, 32, 40): patches by rows, on each the channels, on each of them the positions by rows."""
-    cells = contents.reshape(-1, CHANNELS, PATCH_ROWS, HEIGHT, PATCH_COLUMNS, WIDTH)
+    cells = contents.reshape(-1, CHANNELS, PATCH_ROWS, PATCH_HEIGHT, PATCH_COLUMNS, PATCH_WIDTH)
     return cells.permute(0, 2, 4, 1, 3, 5).reshape(len(contents), PATCH_ROWS * PATCH_COLUMNS, VALUES)

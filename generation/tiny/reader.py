@@ -21,7 +21,7 @@ from generation.tiny.learner import Learner
 from generation.tiny.lesson import new_lesson, patch_states
 from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at, scaled
 from generation.tiny.neighbours import add_neighbours
-from generation.tiny.painter import HIDDEN, teach
+from generation.tiny.painter import hiding, teach
 from generation.tiny.patches import VALUES
 from generation.tiny.precision import mixed
 from generation.tiny.scenes import draw_scenes
@@ -131,11 +131,17 @@ class ReaderStage:
 
     def _read(self, states: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """What the memory's units get, before GELU, and the last reading layer's states."""
-        mask = torch.where(seen, 0.0, HIDDEN)[:, None, None]
-        first, second = self._layers
-        arrived = second.attention(first(states, mask), mask)[0]
+        arrived = self._arrived(states, seen)
+        second = self._layers[-1]
         units = second.intermediate.dense(arrived)
         return units[..., : self._known], second.output(F.gelu(units), arrived)
+
+    def _arrived(self, states: Tensor, seen: Tensor) -> Tensor:
+        """What arrives at the memory."""
+        mask = hiding(seen)
+        first, second = self._layers
+        arrived: Tensor = second.attention(first(states, mask), mask)[0]
+        return arrived
 
     def _unsure(self, fired: Tensor, meant: Tensor) -> Tensor:
         """Of units (n, 3, known) those that are meant should fire, and no others."""
@@ -152,11 +158,9 @@ class ReaderStage:
         device = self._encoder.device
         for _ in range(EXAMPLES):
             part = self._new_part(rng, long=False)
-            mask = torch.where(part.seen.to(device), 0.0, HIDDEN)[:, None, None]
-            first, second = self._layers
-            arrived = second.attention(first(part.states.to(device).float(), mask), mask)[0][:, 0]
+            arrived = self._arrived(part.states.to(device).float(), part.seen.to(device))
             mine = (part.meant[:, 0] >= 0) & (part.meant[:, 0] < self._known)
-            states.append(arrived.cpu()[mine])
+            states.append(arrived[:, 0].cpu()[mine])
             meant.append(part.meant[mine, 0])
         weight, bias = _discriminant(torch.cat(states), torch.cat(meant), self._known)
         dense, out = self._layers[-1].intermediate.dense, self._layers[-1].output.dense

@@ -16,6 +16,7 @@ from torch import Tensor
 from generation.tiny.captions import with_article
 from generation.tiny.data import Subject
 from generation.tiny.looks import Directions, Looks, scaled
+from generation.tiny.model import hear
 from generation.tiny.patches import VALUES
 from generation.tiny.scenes import LAYOUTS
 from generation.tiny.text_encoder import WORD_TOKENS
@@ -59,13 +60,8 @@ class Understanding:
             "keywords_understood_top5": _share([any(row) for row in hits]),
         }
 
-    @torch.no_grad()
     def _ranking(self, prompts: Sequence[str], token: int, looks: Tensor) -> list[list[Subject]]:
-        said = [
-            self._pipeline.encode_prompt(list(prompts[i : i + 64]), self._pipeline.device, 1, False)[0]
-            for i in range(0, len(prompts), 64)
-        ]
-        nearest = _likeness(torch.cat(said)[:, token], looks).topk(min(5, len(self._subjects))).indices
+        nearest = _likeness(hear(self._pipeline, prompts)[:, token], looks).topk(min(5, len(self._subjects))).indices
         return [[self._subjects[place] for place in row] for row in nearest.tolist()]
 
 

@@ -20,6 +20,7 @@ from generation.tiny.compass import COARSE, FINE, HEAD_WIDTH, HEADS, MIDDLE, Com
 from generation.tiny.data import Subject
 from generation.tiny.lesson import Lesson, new_lesson
 from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at
+from generation.tiny.model import hear
 from generation.tiny.painter import paint
 from generation.tiny.patches import CHANNELS, VALUES
 from generation.tiny.scenes import draw_scenes
@@ -140,11 +141,7 @@ def install(pipeline: StableDiffusionPipeline, subjects: list[Subject], compass:
     encoder = pipeline.text_encoder
     looks = Looks(pipeline.vae, subjects, Directions.of(encoder.config.hidden_size, VALUES))
     prompts = [scene.prompt for scene in draw_scenes(subjects, EXAMPLES, random.Random("words"))]
-    with torch.no_grad():
-        read = [
-            pipeline.encode_prompt(prompts[i : i + 64], pipeline.device, 1, False)[0] for i in range(0, EXAMPLES, 64)
-        ]
-    words = torch.cat(read)[:, :WORD_TOKENS].flatten(0, 1).cpu()
+    words = hear(pipeline, prompts)[:, :WORD_TOKENS].flatten(0, 1).cpu()
     lesson = new_lesson(pipeline, looks, subjects, words)
     device = pipeline.device
     pipeline.to("cpu")

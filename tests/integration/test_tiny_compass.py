@@ -13,11 +13,9 @@ from generation.tiny.data import Subject
 from generation.tiny.denoiser import DenoiserStage
 from generation.tiny.model import new_denoiser
 from generation.tiny.patches import CHANNELS, SIDE, cut
-from generation.tiny.text_encoder import MAX_TOKENS, PATCH_TOKENS
+from generation.tiny.text_encoder import EMPTY_PATCH, MAX_TOKENS, PATCH_TOKENS
 from generation.tiny.vocabulary import COLOURS
 from generation.tiny.wiring import wire, wired
-
-NOWHERE = PATCH_TOKENS - 1
 
 
 @pytest.fixture
@@ -31,7 +29,7 @@ def test_every_position_of_a_square_looks_at_its_own_place() -> None:
     patches = cut(contents)[0].view(PATCH_TOKENS - 1, CHANNELS, HEADS)
     seen = torch.zeros(CHANNELS, SIDE * SIDE)
     for head, looks in enumerate(where_to_look(SIDE, SIDE)):
-        at = looks != NOWHERE
+        at = looks != EMPTY_PATCH
         seen[:, at] += patches[looks[at], :, head].T
     assert torch.equal(seen.view_as(contents), contents), "put together, what all heads see is the whole"
 
@@ -39,12 +37,12 @@ def test_every_position_of_a_square_looks_at_its_own_place() -> None:
 @pytest.mark.parametrize(("height", "width"), [(11, 22), (22, 11), (13, 19)])
 def test_other_sizes_lay_the_square_over_their_middle(height: int, width: int) -> None:
     looks = where_to_look(height, width).view(HEADS, height, width)
-    somewhere = (looks != NOWHERE).any(0)
+    somewhere = (looks != EMPTY_PATCH).any(0)
     shorter = min(height, width)
     assert somewhere.sum() == shorter * shorter
     middle = somewhere.nonzero().float().mean(0) - torch.tensor([height - 1, width - 1]) / 2
     assert middle.abs().max() <= 0.5
-    assert ((looks != NOWHERE).sum(0) <= 1).all(), "each position is one position of one patch"
+    assert ((looks != EMPTY_PATCH).sum(0) <= 1).all(), "each position is one position of one patch"
 
 
 def test_the_compass_learns(compass: Compass) -> None:

@@ -99,10 +99,11 @@ def test_reader_learns_what_the_words_look_like(
     torch.testing.assert_close(states(reread, "a castle"), states(pipeline, "a castle"), atol=0.02, rtol=0)
 
 
-def test_the_denoiser_is_told_exact_looks_half_of_the_time(
+def test_the_denoiser_is_mostly_told_exact_looks(
     pipeline: StableDiffusionPipeline, subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(denoiser, "PART", 32)
+    torch.manual_seed(0)
     heard: list[torch.Tensor] = []
     hook = pipeline.unet.register_forward_pre_hook(
         lambda _, __, named: heard.append(named["encoder_hidden_states"]), with_kwargs=True
@@ -117,7 +118,7 @@ def test_the_denoiser_is_told_exact_looks_half_of_the_time(
     )[:, 0]
     distances = torch.cdist(torch.cat(heard)[:, 0].float(), exact).amin(1)
     told = (distances < 0.05).sum().item()
-    assert 12 < told < 52, f"{told} of 64"
+    assert 26 < told < 52, f"{told} of 64"
 
 
 def test_words_that_nobody_tagged_are_worth_their_nearest_subject(
