@@ -58,12 +58,16 @@ class Models(AdminGroup, name="models", description="The models that draw"):
     @app_commands.command(name="list", description="List the models and their defaults")
     async def list_models(self, interaction: discord.Interaction[Limner]) -> None:
         models = await in_time(interaction, interaction.client.catalogue.list())
+        models.sort(key=lambda model: not model.is_default)
         embed = discord.Embed(title="Models", colour=BLURPLE)
         for model in models[:MAX_CHOICES]:
             name = f"{model.key} (default)" if model.is_default else model.key
             size = f"{model.native_size}x{model.native_size} px"
             defaults = f"{model.default_steps} steps · guidance {model.default_guidance_scale:g} · rate {model.rate:g}"
             embed.add_field(name=name, value=f"{size} · {defaults} · `{model.digest[:10]}`", inline=False)
+        if len(models) > MAX_CHOICES:
+            others = "/admin models default finds the others by their names, limner models list shows all."
+            embed.set_footer(text=f"{MAX_CHOICES} of {len(models)} models: {others}")
         await reply(interaction, embed=embed)
 
     @app_commands.command(name="default", description="Choose the model that draws from now on")

@@ -117,6 +117,7 @@ def said(answer: Answer) -> str:
     for embed in message["embeds"]:
         parts += [embed.get("title", ""), embed.get("description", "")]
         parts += [f"{field['name']}: {field['value']}" for field in embed.get("fields", [])]
+        parts.append(embed.get("footer", {}).get("text", ""))
     return "\n".join(parts)
 
 

@@ -12,7 +12,8 @@ from discord.http import Route
 
 from bot.service.limits import MAX_PLANS
 from bot.service.plan_fields import PlanFields, fresh
-from db import ledger, plans
+from db import catalogue, ledger, plans
+from db.models import Model
 from db.session import Database
 from sandbox.server import Sandbox
 from sandbox.world import ADMIN_ROLE_ID, ART_ID, GENERAL_ID, GUILD_ID
@@ -62,6 +63,19 @@ async def test_wrong_plans_are_refused_by_name(front: Front) -> None:
         assert names in text, command
     title, text = await front.ada.refused(await front.ada.command("admin job", message="123456789012345678"))
     assert (title, "No job has that message" in text) == ("Job not found", True)
+
+
+async def test_more_models_than_an_embed_holds_are_counted_with_the_default_one_first(front: Front) -> None:
+    only = await front.client.catalogue.list()
+    async with front.client.studio._database.write() as session:
+        for number in range(30):
+            key = f"{'ink' * 18}-{number:02}"  # before "tiny", and as long as keys are
+            values = {column.key: getattr(only[0], column.key) for column in Model.__table__.columns}
+            await catalogue.upsert(session, Model(**values | {"key": key, "source": key, "is_default": False}))
+    listed = await admin(front, "models list")
+    assert listed.index("tiny (default)") < listed.index("ink")
+    assert "25 of 31 models" in listed
+    assert listed.count("guidance") == 25
 
 
 async def test_many_plans_of_many_roles_and_models_still_fit_one_answer(front: Front) -> None:
