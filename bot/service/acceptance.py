@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from bot.service import views
+from bot.service import quotas, terms, views
 from bot.service.admission import accepted_before, admit
 from bot.service.confirmation import Offers
 from bot.service.errors import ConfirmationNeeded, JobNotFound
@@ -47,6 +47,8 @@ class Acceptance:
             if before := await accepted_before(reading, order):
                 return await views.tickets(reading, before)
             await self._moderation.refuse_banned(reading, order)
+            if order.image is not None:  # decoding takes long: not for whom there is no room anyway
+                await quotas.check_room(reading, order, await terms.of_order(reading, order), new=1)
         outline = await self._planner.outline(order)
         warnings = await self._moderation.screen(order, outline)
         staged = await asyncio.to_thread(self._stage, outline)

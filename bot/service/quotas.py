@@ -30,7 +30,11 @@ async def check(session: AsyncSession, order: Order, outline: Outline, terms: Te
         _check_lane(order, outline.lane, terms)
         _check_model(outline.model.key, terms)
         await _check_daily_images(session, order, outline, terms, now)
-    new = len(outline.recipes)
+    await check_room(session, order, terms, new=len(outline.recipes))
+
+
+async def check_room(session: AsyncSession, order: Order, terms: Terms, *, new: int) -> None:
+    """Whether `new` jobs more may wait. Raises QueueFull."""
     mine, everyone = await jobs.counts(session, order.member_id), await jobs.counts(session)
     check_queue(
         mine=mine.running + mine.queued, waiting=everyone.queued, new=new, allowed=terms.active, plan=terms.plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.service.actions import JobAction
-from bot.service.errors import InsufficientCredits, InvalidParameter, NotInPlan, QueueFull
+from bot.service.errors import InsufficientCredits, InvalidImage, InvalidParameter, NotInPlan, QueueFull
 from bot.service.plan_fields import PlanFields
 from bot.service.rows import Plan
 from db.models import Job
@@ -42,6 +42,14 @@ async def test_plan_narrows_and_widens_the_members_queue(shop: Workshop) -> None
     while (job := await shop.studio.claim()) is not None:
         claimed.append(job)
     assert [sum(job.member_id == member for job in claimed) for member in (ADA, BEA)] == [1, 5]
+
+
+async def test_no_picture_is_decoded_for_whom_there_is_no_room(shop: Workshop) -> None:
+    await plan(shop, running=1, waiting=1, is_default=True)
+    await shop.submit(shop.order("a fox --relax --repeat 2"))
+    for member, refusal in ((ADA, QueueFull), (BEA, InvalidImage)):
+        with pytest.raises(refusal):
+            await shop.submit(shop.order("a fox --relax", member, action=JobAction.VARY, image=b"no picture"))
 
 
 async def test_what_the_process_bears_counts_for_every_plan(shop: Workshop) -> None:
