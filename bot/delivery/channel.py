@@ -1,4 +1,4 @@
-"""How a job's life shows in its channel: progress edits, the result, the end, and finding them again after a restart.
+"""How a job's life shows in its channel: progress edits, the result, the end.
 
 Implements the service's `Delivery` with the bot's own token and message ids, because interaction tokens die after
 15 minutes and a queue can be longer. Money and job states are the studio's business; this module only tells.
@@ -10,18 +10,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import discord
 
-from bot.components.views import awaits, grid_view, identifies, image_view
+from bot.components.views import grid_view, image_view
 from bot.delivery.audience import is_age_restricted
-from bot.delivery.files import is_of, picture_file
+from bot.delivery.files import picture_file
 from bot.delivery.progress import ProgressEdits, RateLimited
+from bot.delivery.refusals import TOO_MANY_REQUESTS, raise_if_temporary
 from bot.delivery.render import JobText, cancelled, failed, in_progress, result, waiting
+from bot.delivery.search import MessageSearch, hook_of
 from bot.delivery.waiting import WaitingEdits
 from bot.service.actions import JobAction
 from bot.service.errors import Undeliverable
@@ -40,11 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNKNOWN_MESSAGE = 10008
-TOO_MANY_REQUESTS = 429
 DEFAULT_RETRY_AFTER_S = 5.0
 PREVIEW_NAME = "preview.webp"
-# Between a waiting message and its result at most this many messages are searched after a restart.
-SEARCHED_MESSAGES = 500
 
 
 def job_text(job: Job) -> JobText:
@@ -89,6 +88,7 @@ class ChannelDelivery:
         self._storage = storage
         self._edits = ProgressEdits(self._edit_progress, clock=time.monotonic, sleep=asyncio.sleep)
         self._waiting = WaitingEdits(self._show_waiting, sleep=asyncio.sleep)
+        self._search = MessageSearch(client)
         self._jobs: dict[str, Job] = {}
 
     def progress(self, job: Job, event: Started | StepFinished) -> None:
@@ -149,7 +149,7 @@ class ChannelDelivery:
                 raise Undeliverable(str(error)) from error
             await self._send(job, text)
         except discord.HTTPException as error:
-            _raise_if_temporary(error)
+            raise_if_temporary(error)
             raise Undeliverable(str(error)) from error
 
     async def gave_up(self, job: Job) -> None:
@@ -174,60 +174,19 @@ class ChannelDelivery:
             return False
 
     async def find_result(self, job: Job) -> int | None:
-        """The job's result if it is already in the channel: a kill may have come after the post."""
-        async for message in self._since(job):
-            if identifies(message, job.id):
-                if job.message_id is not None:
-                    await self._remove_waiting(job)
-                return message.id
-        return await self._find_direct_result(job)
-
-    async def _find_direct_result(self, job: Job) -> int | None:
-        """The result among the direct messages to its member, who got it there when the channel refused it.
-
-        Those have no buttons: the name of the picture tells whose it is.
-        """
-        try:
-            member = await self._client.fetch_user(job.member_id)
-            messages = member.history(limit=SEARCHED_MESSAGES, after=discord.Object(job.interaction_id))
-            async for message in messages:
-                if any(is_of(file.filename, job.id) for file in message.attachments):
-                    await self._remove_waiting(job)
-                    return message.id
-        except discord.HTTPException as error:
-            _raise_if_temporary(error)
-        return None
+        """The job's result if it was posted already: a kill may have come after the post."""
+        found = await self._search.result(job)
+        if found is not None:
+            await self._remove_waiting(job)
+        return found
 
     async def find_waiting(self, job: Job) -> int | None:
-        """The job's waiting message: in the channel, or, where that can't be read, as the answer to its interaction."""
-        async for message in self._since(job):
-            if awaits(message, job.id):
-                return message.id
-        hook = self._hook(job)
-        if hook is None:
-            return None
-        try:
-            # Discord takes "@original" for a message id here; discord.py's annotation doesn't say so.
-            answer = await hook.fetch_message("@original")  # type: ignore[arg-type]
-        except discord.HTTPException as error:
-            _raise_if_temporary(error)
-            return None
-        return answer.id if awaits(answer, job.id) else None
+        """The job's waiting message."""
+        return await self._search.waiting(job)
 
     async def aclose(self) -> None:
         await self._waiting.aclose()
         await self._edits.aclose()
-
-    async def _since(self, job: Job) -> AsyncIterator[discord.Message]:
-        """The channel's messages after the waiting one, or after the interaction when that isn't known."""
-        channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
-        after = discord.Object(job.message_id or job.interaction_id)
-        try:
-            async for message in channel.history(limit=SEARCHED_MESSAGES, after=after, oldest_first=True):
-                yield message
-        except discord.HTTPException as error:
-            _raise_if_temporary(error)
-            log.warning("job %s: its channel can't be read: %s", job.id, error)
 
     async def _send(
         self,
@@ -257,7 +216,7 @@ class ChannelDelivery:
                 file.reset(seek=True)
             return await self._send_directly(job, text, given)
         except discord.HTTPException as error:
-            _raise_if_temporary(error)
+            raise_if_temporary(error)
             raise Undeliverable(f"Discord refuses the message: {error}") from error
 
     async def _send_directly(self, job: Job, text: str, parts: dict[str, Any]) -> discord.Message:
@@ -265,7 +224,7 @@ class ChannelDelivery:
             member = await self._client.fetch_user(job.member_id)
             return await member.send(text, nonce=job.id, **parts)
         except discord.HTTPException as error:
-            _raise_if_temporary(error)
+            raise_if_temporary(error)
             raise Undeliverable(f"neither the channel nor the member takes the message: {error}") from error
 
     def _file(self, job: Job, images: Sequence[Image]) -> discord.File:
@@ -295,14 +254,9 @@ class ChannelDelivery:
 
     async def _close_unposted(self, job: Job, text: str) -> None:
         """The waiting message never came up: the interaction's token is the only way to the member, while it lives."""
-        if (hook := self._hook(job)) is not None:
+        if (hook := hook_of(self._client, job)) is not None:
             with contextlib.suppress(discord.HTTPException):
                 await hook.edit_message("@original", content=text, view=None)  # type: ignore[call-overload]
-
-    def _hook(self, job: Job) -> discord.Webhook | None:
-        if job.interaction_token is None or job.application_id is None:
-            return None
-        return discord.Webhook.partial(job.application_id, job.interaction_token, client=self._client)
 
     async def _stop_progress(self, job: Job) -> None:
         self._waiting.drop(job.id)
@@ -332,12 +286,6 @@ def _retry_after_s(error: discord.HTTPException) -> float:
         return float(error.response.headers["Retry-After"])
     except (KeyError, ValueError):
         return DEFAULT_RETRY_AFTER_S
-
-
-def _raise_if_temporary(error: discord.HTTPException) -> None:
-    """Raise what may succeed later; a refusal stays one."""
-    if error.status >= 500 or error.status in (408, 429):
-        raise error
 
 
 def _preview_file(preview: bytes) -> discord.File:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import discord
 
+from bot.delivery.refusals import raise_if_temporary
 from bot.service.privacy import Removal
 
 if TYPE_CHECKING:
     from bot.client import Limner
 
 log = logging.getLogger(__name__)
-
-TRY_AGAIN = (408, 429)
 
 
 class MessageRemoval:
@@ -31,7 +30,6 @@ class MessageRemoval:
         except discord.NotFound:
             return
         except discord.HTTPException as error:
-            if error.status >= 500 or error.status in TRY_AGAIN:
-                raise
+            raise_if_temporary(error)
             # The bot was put out of the channel, say: an admin has to delete what is left there.
             log.warning("message %d in channel %d stays: %s", removal.message_id, removal.channel_id, error)

@@ -83,9 +83,9 @@ async def jobs_in(world: World) -> int:
 
 PLANTED = {
     "a direct message isn't looked for": (
-        "from bot.delivery.channel import ChannelDelivery as C\n"
+        "from bot.delivery.search import MessageSearch as S\n"
         "async def nothing(self, job): return None\n"
-        "C._find_direct_result = nothing",
+        "S._direct_result = nothing",
         ("direct message", "commit studio.delivered before"),
         "its result is shown 2 times",
     ),

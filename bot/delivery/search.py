@@ -1,0 +1,85 @@
+"""Finding a job's messages again after a restart: a kill may have come between a post and the note of its id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import discord
+
+from bot.components.views import awaits, identifies
+from bot.delivery.files import is_of
+from bot.delivery.refusals import raise_if_temporary
+from bot.service.rows import Job
+
+if TYPE_CHECKING:
+    from bot.client import Limner
+
+log = logging.getLogger(__name__)
+
+# Between a waiting message and its result at most this many messages are searched.
+SEARCHED_MESSAGES = 500
+
+
+class MessageSearch:
+    """One per client. Every search raises discord.HTTPException when it may work later."""
+
+    def __init__(self, client: Limner) -> None:
+        self._client = client
+
+    async def result(self, job: Job) -> int | None:
+        """The job's result if it is already in the channel, or among the direct messages to its member."""
+        async for message in self._since(job):
+            if identifies(message, job.id):
+                return message.id
+        return await self._direct_result(job)
+
+    async def waiting(self, job: Job) -> int | None:
+        """The job's waiting message: in the channel, or, where that can't be read, as the answer to its interaction."""
+        async for message in self._since(job):
+            if awaits(message, job.id):
+                return message.id
+        hook = hook_of(self._client, job)
+        if hook is None:
+            return None
+        try:
+            # Discord takes "@original" for a message id here; discord.py's annotation doesn't say so.
+            answer = await hook.fetch_message("@original")  # type: ignore[arg-type]
+        except discord.HTTPException as error:
+            raise_if_temporary(error)
+            return None
+        return answer.id if awaits(answer, job.id) else None
+
+    async def _direct_result(self, job: Job) -> int | None:
+        """The result among the direct messages to its member, who got it there when the channel refused it.
+
+        Those have no buttons: the name of the picture tells whose it is.
+        """
+        try:
+            member = await self._client.fetch_user(job.member_id)
+            messages = member.history(limit=SEARCHED_MESSAGES, after=discord.Object(job.interaction_id))
+            async for message in messages:
+                if any(is_of(file.filename, job.id) for file in message.attachments):
+                    return message.id
+        except discord.HTTPException as error:
+            raise_if_temporary(error)
+        return None
+
+    async def _since(self, job: Job) -> AsyncIterator[discord.Message]:
+        """The channel's messages after the waiting one, or after the interaction when that isn't known."""
+        channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
+        after = discord.Object(job.message_id or job.interaction_id)
+        try:
+            async for message in channel.history(limit=SEARCHED_MESSAGES, after=after, oldest_first=True):
+                yield message
+        except discord.HTTPException as error:
+            raise_if_temporary(error)
+            log.warning("job %s: its channel can't be read: %s", job.id, error)
+
+
+def hook_of(client: Limner, job: Job) -> discord.Webhook | None:
+    """What edits and reads the answer to the job's interaction, for 15 minutes; None where its token is forgotten."""
+    if job.interaction_token is None or job.application_id is None:
+        return None
+    return discord.Webhook.partial(job.application_id, job.interaction_token, client=client)
