@@ -106,11 +106,11 @@ def background_phrase(background: Background, rng: random.Random) -> str:
     return said if said.startswith(",") else f" {said}"
 
 
-def caption(said: str, background: Background, rng: random.Random) -> str:
-    """`said` with or without opening and closing. All but one in sixteen name the background."""
+def caption(said: str, background: Background | None, rng: random.Random) -> str:
+    """`said` with or without opening and closing, and before the background, if there is one to be named."""
     if rng.random() < 0.1:
         said = f"{rng.choice(OPENINGS)} {said}"
-    if rng.random() < 0.94:
+    if background is not None:
         said += background_phrase(background, rng)
     if rng.random() < 0.08:
         said += f", {rng.choice(CLOSINGS)}"

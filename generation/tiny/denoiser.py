@@ -27,6 +27,8 @@ SHAPES = (((SIDE, SIDE), 36), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22,
 
 TOLD = 0.7  # the share of scenes whose subjects' looks are told exactly, not as read from the prompt
 EMPTY = 0.1  # the share of empty prompts, for classifier-free guidance
+UNDER_WAY = 0.5  # the share of settled scenes that are learnt from the model's own guess at them
+MOST = 4.0  # what an error in the picture weighs at most there; elsewhere it grows without bounds as noise ends
 
 PART = 256  # scenes of one shape that are drawn and encoded together
 
@@ -34,7 +36,7 @@ PART = 256  # scenes of one shape that are drawn and encoded together
 @dataclass(frozen=True, slots=True)
 class Part:
     """Scenes ready to be learnt. States are the reading layers', before anything is painted; `looks` (n, 3, width) are
-    what they should say at `places` (n, 3), see `said_at`.
+    what they should say at `places` (n, 3), see `said_at`; `settled` (n,) as `Scene.settled`.
     """
 
     latents: Tensor
@@ -42,10 +44,22 @@ class Part:
     seen: Tensor
     looks: Tensor
     places: Tensor
+    settled: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Latents, what the denoiser hears of them, and which of them (n,) that settles."""
+
+    latents: Tensor
+    states: Tensor
+    settled: Tensor
 
 
 class DenoiserStage:
     """v-prediction on latents, from what the pipeline's own text encoder says.
+
+    Half of the scenes are seen as a sampler sees them, not as they are: see `_under_way`.
 
     Most of the scenes are told exactly what their subjects look like, so that a text encoder which reads better
     than today's will be understood. Scenes are drawn and encoded a bank of `parts` at a time and each bank is passed
@@ -76,19 +90,49 @@ class DenoiserStage:
         self._batches: Iterator[tuple[Part, Tensor]] = iter(())
 
     def step(self, done: float) -> float:
-        latents, states = self._next_batch()
-        noise, time = torch.randn_like(latents), self._times(len(latents))
-        alpha = self._alphas[time].view(-1, 1, 1, 1)
-        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        batch = self._next_batch()
+        time = self._times(len(batch.latents))
+        noisy = self._noised(batch.latents, torch.randn_like(batch.latents), time)
+        under_way = batch.settled & (torch.rand(len(time)) < UNDER_WAY).to(time.device)
+        if under_way.any():
+            noisy[under_way] = self._under_way(batch.latents[under_way], batch.states[under_way], time[under_way])
         # Eager on purpose: a compiled UNet2DConditionModel had wrong gradients on the CPU (torch 2.13).
-        with mixed(latents.device):
-            guess = self._unet(noisy.to(memory_format=torch.channels_last), time, encoder_hidden_states=states).sample
-        velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
-        loss = self.learner.update((guess.float() - velocity).square().mean(), done, decay_from=0.7)
+        guess = self._velocity(noisy, time, batch.states)
+        clear, noise = self._shares(time)
+        wrong = guess - (clear * noisy - batch.latents) / noise
+        weight = torch.where(under_way[:, None, None, None], (MOST * noise.square()).clamp(max=1), 1.0)
+        loss = self.learner.update((weight * wrong.square()).mean(), done, decay_from=0.7)
         with torch.no_grad():
             for parameter, rows, kept in self._held:
                 parameter[rows] = kept
         return loss
+
+    @torch.no_grad()
+    def _under_way(self, latents: Tensor, states: Tensor, time: Tensor) -> Tensor:
+        """What a sampler has at `time` that saw the truth earlier: the model's guess, in what it took for noise.
+
+        A model that knows true pictures alone takes its own mistakes for what the noise left of one, and keeps them
+        (Ning et al. 2023, arXiv:2301.11706; Zhou et al. 2023, arXiv:2312.00210).
+        """
+        earlier = time + (torch.rand(len(time), device=time.device) * (999 - time)).long()
+        noisy = self._noised(latents, torch.randn_like(latents), earlier)
+        velocity = self._velocity(noisy, earlier, states)
+        clear, noise = self._shares(earlier)
+        return self._noised(clear * noisy - noise * velocity, noise * noisy + clear * velocity, time)
+
+    def _velocity(self, noisy: Tensor, time: Tensor, states: Tensor) -> Tensor:
+        with mixed(noisy.device):
+            guess = self._unet(noisy.to(memory_format=torch.channels_last), time, encoder_hidden_states=states).sample
+        return guess.float()
+
+    def _noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        clear, noisy = self._shares(time)
+        return clear * latents + noisy * noise
+
+    def _shares(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of the latents and of noise there is at each time, (n, 1, 1, 1)."""
+        alpha = self._alphas[time].view(-1, 1, 1, 1)
+        return alpha.sqrt(), (1 - alpha).sqrt()
 
     def _times(self, count: int) -> Tensor:
         """One timestep from each of `count` slices of equal weight: a quieter gradient than independent ones.
@@ -98,7 +142,7 @@ class DenoiserStage:
         share = (torch.arange(count) + torch.rand(count)) / count
         return (((0.0625 + 3 * share).sqrt() - 0.25) / 1.5 * 1000).long().clamp(0, 999).to(self._unet.device)
 
-    def _next_batch(self) -> tuple[Tensor, Tensor]:
+    def _next_batch(self) -> Batch:
         try:
             part, rows = next(self._batches)
         except StopIteration:
@@ -109,7 +153,8 @@ class DenoiserStage:
         states[told.nonzero(), part.places[rows[told]]] = part.looks[rows[told]].float()
         empty = torch.rand(len(rows)) < EMPTY
         states[empty], seen[empty] = self._nothing[0][0].float(), self._nothing[1][0]
-        return part.latents[rows], paint(self.pipeline.text_encoder, states, seen)
+        painted = paint(self.pipeline.text_encoder, states, seen)
+        return Batch(part.latents[rows], painted, (part.settled[rows] & ~empty).to(painted.device))
 
     def _new_bank(self) -> Iterator[tuple[Part, Tensor]]:
         rng = random.Random(f"denoiser {self.learner.steps}")
@@ -124,7 +169,8 @@ class DenoiserStage:
         scenes = draw_scenes(self._subjects, PART, rng)
         states, seen = self._read([scene.prompt for scene in scenes])
         looks = scaled(self._looks.of_scenes(scenes).to(states.device), self._norm)[:, SUBJECTS].half()
-        return Part(self._encode_pictures(scenes, shape), states.half(), seen, looks, said_at(seen))
+        settled = torch.tensor([scene.settled for scene in scenes])
+        return Part(self._encode_pictures(scenes, shape), states.half(), seen, looks, said_at(seen), settled)
 
     def _encode_pictures(self, scenes: list[Scene], shape: tuple[int, int]) -> Tensor:
         vae = self.pipeline.vae

@@ -1,11 +1,13 @@
-"""Words that nobody tagged a picture with, each worth the subject whose words MiniLM finds nearest. Knows no pictures.
+"""Which one subject a word stands for, where its tags leave that open, by MiniLM's likeness. Knows no pictures.
 
-They teach the text encoder's own layers to go on where the captions end: "trawler" looks like the ship.
+A word that several subjects are tagged with would be drawn as their mean: it is left to the nearest. A word that nobody
+is tagged with is worth the nearest too, which teaches the text encoder's own layers to go on where the captions end:
+"trawler" looks like the ship.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,6 +22,46 @@ from generation.tiny.text_encoder import GIVEN_LAYERS
 NEAR = 0.4  # cosine from which on a word is worth a subject; a guess, not tuned
 SHARE = 0.2  # of all draws
 LETTERS = 3
+
+
+def told_apart(pipeline: StableDiffusionPipeline, subjects: Sequence[Subject]) -> list[Subject]:
+    """The same subjects, with each word left to those of one first name, which then say their colours.
+
+    A first name is nobody's other name or tag. Any other word is left to those whose first name means most nearly the
+    same: to one of those who bear it as a name, else to one of those who are tagged with it.
+    """
+    owners = {subject.names[0]: subject.names[0] for subject in subjects if not subject.must_say_colour}
+    owners |= _nearest(pipeline, ((name, one.names[0]) for one in subjects for name in one.names[1:]), owners)
+    owners = {subject.names[0]: subject.names[0] for subject in subjects} | owners
+    owners |= _nearest(pipeline, ((tag, one.names[0]) for one in subjects for tag in one.tags), owners)
+    return [
+        replace(
+            subject,
+            names=(first, *(name for name in subject.names[1:] if owners[name] == first)),
+            tags=tuple(tag for tag in subject.tags if owners[tag] == first),
+        )
+        for subject in subjects
+        for first in subject.names[:1]
+    ]
+
+
+def _nearest(
+    pipeline: StableDiffusionPipeline, claims: Iterable[tuple[str, str]], taken: Mapping[str, str]
+) -> dict[str, str]:
+    """Which of its claimants each word that isn't taken is most like; claims are of (word, claimant)."""
+    claimants: dict[str, list[str]] = {}
+    for word, claimant in sorted(set(claims)):
+        if word not in taken:
+            claimants.setdefault(word, []).append(claimant)
+    words, names = list(claimants), sorted({name for mine in claimants.values() for name in mine})
+    if not words:
+        return {}
+    likeness = _meaning(pipeline, words) @ _meaning(pipeline, names).T
+    column = {name: place for place, name in enumerate(names)}
+    return {
+        word: max(claimants[word], key=lambda name: row[column[name]].item())
+        for word, row in zip(words, likeness, strict=True)
+    }
 
 
 def add_neighbours(pipeline: StableDiffusionPipeline, subjects: Sequence[Subject]) -> list[tuple[Subject, Subject]]:

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
+from generation.tiny.gates import ALONE, ARRANGED, DRAWN, GATES, OPEN, SIDES, Where, set_gates, solved, with_one
 from generation.tiny.lesson import Lesson
 from generation.tiny.looks import Directions
 from generation.tiny.patches import VALUES
-from generation.tiny.scenes import LAYOUTS
-from generation.tiny.text_encoder import EMPTY_PATCH, PATCH_COLUMNS, PATCH_ROWS, PATCH_TOKENS
+from generation.tiny.text_encoder import PATCH_TOKENS
 
-OPEN, SHUT = 6.0, -14.0  # what a gate adds; where two conditions fail it adds less still
 SWING = 3.0  # the largest number that a unit reckons, before the gate
 BROUGHT = 0.4  # how strong the looks that attention brings are, beside what stands on a patch
 SHARP = 8.0  # the right token's advantage in attention, in logits
@@ -29,26 +28,6 @@ CERTAIN = 60.0  # how strongly a painted state says that it is one; evens out th
 CAUTION = 0.01  # how much the states of words weigh beside those of patches
 HIDDEN = -1e9  # added to the logits of tokens that nobody may attend to
 NOBODY = 300.0  # subjects that the one state which names nobody weighs as much as
-
-ALONE, *_ = ARRANGED = range(1 + len(LAYOUTS))  # what a subject can be: alone, or one of a pair of either layout
-CELLS = [(kind, patch) for kind in ARRANGED for patch in range(PATCH_TOKENS)]  # what a patch's state tells apart
-DRAWN = [(kind, patch) for kind, patch in CELLS if patch != EMPTY_PATCH]
-
-# A gate for each cell that has something painted on it, one for the empty patch, and one for all patches.
-GATES: list[tuple[int | None, int | None]] = [*DRAWN, (None, EMPTY_PATCH), (None, None)]
-
-
-def _sides(kind: int) -> Tensor:
-    """(33,): 0 for patches that show the first subject, or nothing; 1 for those that show the second."""
-    sides = torch.zeros(PATCH_ROWS, PATCH_COLUMNS, dtype=torch.long)
-    if kind != ALONE and LAYOUTS[kind - 1] == "beside":
-        sides[:, PATCH_COLUMNS // 2 :] = 1
-    elif kind != ALONE:
-        sides[PATCH_ROWS // 2 :] = 1
-    return torch.cat([sides.flatten(), torch.zeros(1, dtype=torch.long)])
-
-
-SIDES = [_sides(kind) for kind in ARRANGED]
 
 
 @torch.no_grad()
@@ -64,10 +43,24 @@ def teach(encoder: BertModel, directions: Directions, lesson: Lesson) -> list[fl
     arrive = layer.attention.output.LayerNorm
     states = [arrive(lesson.patches + BROUGHT * said[:, SIDES[kind]]) for kind, said in enumerate(lesson.said)]
     states[ALONE] = torch.cat([arrive(lesson.patches + BROUGHT * lesson.nobody)[None], states[ALONE]])
-    firsts = torch.cat([lesson.nobody[None], lesson.said[ALONE, :, 0]])
-    chance = torch.randint(len(firsts), (len(lesson.others),), generator=torch.Generator().manual_seed(0))
-    others = arrive(torch.cat([lesson.others + BROUGHT * firsts[chance], (1 + BROUGHT) * firsts[1:]]))
+    others = [(where, arrive(given)) for where, given in _others(lesson)]
     return _paint(layer.intermediate.dense, layer.output.dense, directions, states, others, lesson.painted)
+
+
+def _others(lesson: Lesson) -> list[tuple[Where, Tensor]]:
+    """What comes to be of tokens that are no patches, (m, width) each: words, and those that say looks."""
+    chance = torch.Generator().manual_seed(0)
+    parts = []
+    for kind, said in enumerate(lesson.said):
+        first, second = said.unbind(1)
+        known = torch.cat([lesson.nobody[None], first]) if kind == ALONE else first
+        brought = known[torch.randint(len(known), (len(lesson.others),), generator=chance)]
+        parts.append((Where(None, kind), lesson.others + BROUGHT * brought))
+        parts.append((Where(None, kind, strength=(1 + BROUGHT) / BROUGHT), (1 + BROUGHT) * first))
+        if kind != ALONE:
+            of_another = second + BROUGHT * first.roll(1, 0)
+            parts.append((Where(None, kind, side=1, strength=(1 - BROUGHT) / BROUGHT), of_another))
+    return parts
 
 
 @torch.no_grad()
@@ -116,15 +109,21 @@ def _indicate(
 
 
 def _paint(
-    into: nn.Linear, out: nn.Linear, directions: Directions, states: list[Tensor], others: Tensor, painted: Tensor
+    into: nn.Linear,
+    out: nn.Linear,
+    directions: Directions,
+    states: list[Tensor],
+    others: list[tuple[Where, Tensor]],
+    painted: Tensor,
 ) -> list[float]:
-    gates = _gates(states, others)
+    gates = set_gates(states, others)
     middle = states[ALONE].mean(0)
     which = torch.linalg.svd(middle - middle.mean(0), full_matrices=False)[2][: PATCH_TOKENS - 1]
     which = torch.linalg.qr(torch.cat([which, directions.layouts]).T)[0]
     same = torch.eye(len(which)) - which @ which.T  # a unit's number must not depend on which gate is its own
-    quiet = torch.cat([others @ same, torch.zeros(len(others), 1)], 1)
-    quiet = quiet.T @ quiet / len(others)  # what words' states come to matters little
+    strangers = torch.cat([given for _, given in others])
+    quiet = torch.cat([strangers @ same, torch.zeros(len(strangers), 1)], 1)
+    quiet = quiet.T @ quiet / len(quiet)  # what words' states come to matters little
     plans = [_plan(states[kind][:, patch], same, quiet, painted[kind, :, patch], directions) for kind, patch in DRAWN]
     missed = _allot(plans, into.out_features - len(GATES) - VALUES)
     plans += [_blank(torch.cat([state.flatten(0, 1) for state in states]), directions)]
@@ -161,14 +160,14 @@ class Plan:
 
 
 def _plan(states: Tensor, same: Tensor, quiet: Tensor, painted: Tensor, directions: Directions) -> Plan:
-    known = _with_one(states @ same)
+    known = with_one(states @ same)
     weights = torch.ones(len(states))
     if len(states) > len(painted):  # nobody comes first
         weights[0] = NOBODY
         painted = torch.cat([torch.zeros(1, VALUES), painted])
     weighted = (known * weights[:, None]).double()
     gram = weighted.T @ known.double() + CAUTION * len(states) * quiet
-    solution = _solved(gram, weighted.T @ painted.double())
+    solution = solved(gram, weighted.T @ painted.double())
     reckoned = known @ solution
     missed = (reckoned - painted).square().sum().item()
     _, sizes, modes = torch.linalg.svd(reckoned, full_matrices=False)
@@ -195,49 +194,3 @@ def _allot(plans: list[Plan], units: int) -> list[float]:
         missed.append(plan.missed + plan.sizes[kept:].sum().item())
         plan.numbers, plan.strokes = plan.numbers[:kept], plan.strokes[:kept]
     return missed
-
-
-def _gates(states: list[Tensor], others: Tensor) -> Tensor:
-    """(98, width + 1): functions that are OPEN at the states of one of GATES each, and SHUT at all other states."""
-    cells = []
-    for kind, patch in CELLS:
-        own = _with_one(states[kind][:, patch]).double()
-        cells.append((own.T @ own, own.sum(0)))
-    strangers = _with_one(others).double()
-    cells.append((0.3 * strangers.T @ strangers, 0.3 * strangers.sum(0)))
-    grams, totals = torch.stack([gram for gram, _ in cells]), torch.stack([total for _, total in cells])
-    everywhere, gates = grams.sum(0), []
-    for gate in GATES:
-        wanted = torch.tensor([_wanted(gate, cell) for cell in CELLS] + [_wanted(gate, None)]).double()
-        opened = (wanted == OPEN).double()
-        weights = 1 + opened * len(cells) / opened.sum()  # as much as all others together
-        gram = everywhere + torch.einsum("c,cij->ij", weights - 1, grams)
-        gates.append(_solved(gram, ((weights * wanted) @ totals)[:, None])[:, 0])
-    return torch.stack(gates)
-
-
-def _wanted(gate: tuple[int | None, int | None], cell: tuple[int, int] | None) -> float:
-    """What a gate is to add at a cell, or at words' states. It is OPEN where both conditions are met; as it must be
-    linear in a state, in which a layout has one sign for the first subject and the other for the second, it adds less
-    than SHUT where that is right for both.
-    """
-    step, (kind, patch) = OPEN - SHUT, gate
-    if patch is None:
-        return SHUT if cell is None else OPEN
-    if kind is None:
-        return OPEN if cell is not None and cell[1] == patch else SHUT
-    here = 0.0 if cell is None else float(cell[1] == patch)
-    agree = 0.0  # how far the cell's layout speaks for the gate's, or against any if its subject is to be alone
-    if cell is not None and cell[0] != ALONE and kind in (ALONE, cell[0]):
-        same_side = SIDES[cell[0]][cell[1]] == SIDES[cell[0]][patch]
-        agree = 1.0 if bool(same_side) == (kind != ALONE) else -1.0
-    return SHUT + step * (2 * here + agree - (1 if kind == ALONE else 2))
-
-
-def _solved(gram: Tensor, wanted: Tensor) -> Tensor:
-    """In double precision: layer norms leave directions in which nothing varies."""
-    return torch.linalg.solve(gram + 0.1 * torch.eye(len(gram)), wanted).float()
-
-
-def _with_one(states: Tensor) -> Tensor:
-    return torch.cat([states, torch.ones(*states.shape[:-1], 1)], -1)

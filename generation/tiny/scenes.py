@@ -14,6 +14,7 @@ SIZED = 0.1  # the share of single subjects whose size is said
 CONTRASTED = 0.3  # the share of pairs with a big and a small one
 APART = 0.48  # how far the two of a pair stand from the middle, as a share of half the picture
 WANDER = 0.02  # how far a subject strays from its place, as a share of half the picture
+OPEN = 0.06  # the share of scenes whose background isn't said
 LOOSE_WORDS = 0.2  # the share of subjects called by a tag, not by name
 
 LAYOUTS = ("beside", "above")  # how the first of a pair stands to the second
@@ -38,11 +39,20 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One or two subjects, what lies behind them, and the words that ask for all of it."""
+    """One or two subjects, what lies behind them, and the words that ask for all of it, unless what lies behind is
+    left `open`.
+    """
 
     placed: tuple[Placed, ...]
     background: Background
     prompt: str
+    open: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the words leave little to chance: neither what lies behind nor where a small subject stands."""
+        strays = WANDER if len(self.placed) == 1 else APART + WANDER
+        return not self.open and all(max(abs(one.x), abs(one.y)) <= strays for one in self.placed)
 
     @property
     def layout(self) -> str | None:
@@ -67,7 +77,7 @@ def _single(subject: Subject, rng: random.Random) -> Scene:
     wander = 0.35 if size == "small" else WANDER
     background = draw_background(rng)
     placed = _place(subject, 0.0, 0.0, rng.uniform(*ALONE[size]), wander, rng)
-    return Scene((placed,), background, caption(_say(subject, size, rng), background, rng))
+    return _asked((placed,), background, _say(subject, size, rng), rng)
 
 
 def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
@@ -81,8 +91,12 @@ def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
         for subject, size, side in zip((first, second), sizes, (-1, 1), strict=True)
     )
     words = [_say(subject, size, rng) for subject, size in zip((first, second), sizes, strict=True)]
-    background = draw_background(rng)
-    return Scene(placed, background, caption(rng.choice(RELATIONS[relation]).format(*words), background, rng))
+    return _asked(placed, draw_background(rng), rng.choice(RELATIONS[relation]).format(*words), rng)
+
+
+def _asked(placed: tuple[Placed, ...], background: Background, said: str, rng: random.Random) -> Scene:
+    left_open = rng.random() < OPEN
+    return Scene(placed, background, caption(said, None if left_open else background, rng), left_open)
 
 
 def _place(subject: Subject, x: float, y: float, width: float, wander: float, rng: random.Random) -> Placed:

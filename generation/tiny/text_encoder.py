@@ -27,6 +27,8 @@ PATCH_ROWS, PATCH_COLUMNS = 4, 8
 PATCH_TOKENS = PATCH_ROWS * PATCH_COLUMNS + 1
 EMPTY_PATCH = PATCH_TOKENS - 1  # the last of them
 MAX_TOKENS = WORD_TOKENS + PATCH_TOKENS
+FIRST_WAVE = 100
+LOST_WAVES = (100, 116, 131)  # MiniLM turns these into what it makes of a token that says nothing
 GIVEN_LAYERS = 6  # MiniLM's
 READING_LAYERS = 2
 OWN_LAYERS = READING_LAYERS + 1
@@ -133,7 +135,10 @@ def patch_codes() -> torch.Tensor:
     knows which one it is, even where a long prompt has put a word there.
     """
     width = int(str(TEXT_ENCODER_CONFIG["hidden_size"]))
-    waves = torch.arange(100, 100 + PATCH_TOKENS)[:, None] * (torch.arange(width) + 0.5) * (math.pi / width)
+    numbers = torch.arange(FIRST_WAVE, FIRST_WAVE + PATCH_TOKENS)
+    replaced = torch.isin(numbers, torch.tensor(LOST_WAVES))
+    numbers[replaced] = FIRST_WAVE + PATCH_TOKENS + torch.arange(len(LOST_WAVES))
+    waves = numbers[:, None] * (torch.arange(width) + 0.5) * (math.pi / width)
     return 4 * math.sqrt(2 / width) * waves.cos()
 
 

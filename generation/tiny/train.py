@@ -36,6 +36,7 @@ from generation.tiny.model import (
     new_scheduler,
     write_weights,
 )
+from generation.tiny.neighbours import told_apart
 from generation.tiny.reader import ReaderStage
 from generation.tiny.text_encoder import new_own_layers, own_layers
 from generation.tiny.wiring import install
@@ -140,7 +141,8 @@ def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, op
 
 def train_reader(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
     """Our layers of the text encoder, into `out/start`, for the autoencoder that is there."""
-    stage = ReaderStage(pipeline, load_subjects(data), known=len(load_subjects(data, recolour=False)))
+    subjects = told_apart(pipeline, load_subjects(data))
+    stage = ReaderStage(pipeline, subjects, known=len(load_subjects(data, recolour=False)))
     run_stage(stage, options.out / "reader.pt", pace, resume=options.resume, show=lambda _: None)
     alone, *pairs = stage.finish()
     print(f"can't be painted: {alone:.1%} of subjects alone, {max(pairs):.1%} of pairs")
@@ -159,7 +161,7 @@ def train_compass(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, opt
 
 def train_denoiser(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
     """Leaves its checkpoint in `out`; `export` makes weights of it."""
-    stage = DenoiserStage(pipeline, load_subjects(data))
+    stage = DenoiserStage(pipeline, told_apart(pipeline, load_subjects(data)))
     sheets = Sheets(pipeline, stage.learner.average, options.out / "sheets")
     run_stage(stage, options.out / "denoiser.pt", pace, resume=options.resume, show=sheets.draw)
 

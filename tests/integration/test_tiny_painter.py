@@ -12,7 +12,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.lesson import new_lesson
 from generation.tiny.looks import GRAY, SUBJECTS, Directions, Looks, said_at, scaled, twins
-from generation.tiny.painter import paint, teach
+from generation.tiny.painter import hiding, paint, teach
 from generation.tiny.patches import CHANNELS, VALUES, Contents, cut
 from generation.tiny.scenes import LAYOUTS, Scene
 from generation.tiny.text_encoder import MAX_TOKENS, PATCH_TOKENS, WORD_TOKENS
@@ -20,6 +20,7 @@ from generation.tiny.vocabulary import COLOURS
 from generation.tiny.wiring import OPACITY, install
 
 DIRECTIONS = Directions.of(384, VALUES)
+SEEN = torch.arange(MAX_TOKENS) < 21
 EVERYONE = [(number, -1, -1) for number in range(6)]
 
 
@@ -47,14 +48,19 @@ class Studio:
         self.lesson = new_lesson(pipeline, self.looks, subjects, self.words)
         self.missed = teach(self.encoder, DIRECTIONS, self.lesson)
 
-    def paint(self, *meant: tuple[int, int, int]) -> torch.Tensor:
-        """(n, 57, 384) of prompts of 20 words that mean a first and a second subject, in a layout."""
+    def states(self, *meant: tuple[int, int, int]) -> torch.Tensor:
+        """(n, 57, 384) before the last layer, of prompts of 20 words that mean a first and a second subject, in a
+        layout.
+        """
         states = torch.zeros(len(meant), MAX_TOKENS, 384)
         states[:, :WORD_TOKENS] = self.words[:WORD_TOKENS]
         states[:, WORD_TOKENS:] = self.lesson.patches
-        seen = (torch.arange(MAX_TOKENS) < 21).expand(len(meant), -1)
-        states[:, said_at(seen)[0]] = scaled(self.looks.of(torch.tensor(meant)), self.norm)[:, SUBJECTS]
-        return paint(self.encoder, states, seen)
+        states[:, said_at(SEEN[None])[0]] = scaled(self.looks.of(torch.tensor(meant)), self.norm)[:, SUBJECTS]
+        return states
+
+    def paint(self, *meant: tuple[int, int, int]) -> torch.Tensor:
+        """(n, 57, 384), what the denoiser hears."""
+        return paint(self.encoder, self.states(*meant), SEEN.expand(len(meant), -1))
 
     def shown(self, *meant: tuple[int, int, int]) -> torch.Tensor:
         """(n, 33, 40): what a linear look at the patches tells, up to one scale."""
@@ -100,6 +106,16 @@ def test_each_of_a_pair_is_painted_on_its_own_side(
 def test_only_patches_say_that_they_are_painted(studio: Studio) -> None:
     painted = ((studio.paint(*EVERYONE) - studio.norm.bias) / studio.norm.weight @ DIRECTIONS.painted).detach()
     assert painted[:, WORD_TOKENS:].min() > 3 * painted[:, :WORD_TOKENS].abs().max()
+
+
+@pytest.mark.parametrize("meant", [(0, -1, -1), (2, 5, 0), (4, 3, 1)])
+def test_tokens_that_say_looks_are_left_as_they_are(studio: Studio, meant: tuple[int, int, int]) -> None:
+    states = studio.states(meant)
+    with torch.no_grad():
+        arrived = studio.encoder.encoder.layer[-1].attention(states, hiding(SEEN[None]))[0]
+    said = said_at(SEEN[None])[0]
+    ours, theirs = ((one[0, said] - studio.norm.bias) / studio.norm.weight for one in (studio.paint(meant), arrived))
+    assert torch.cosine_similarity(ours, theirs).min() > 0.95
 
 
 def test_the_finest_attention_copies_what_is_painted(

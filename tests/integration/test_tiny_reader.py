@@ -17,7 +17,7 @@ from generation.tiny.data import Subject
 from generation.tiny.denoiser import DenoiserStage
 from generation.tiny.looks import Directions, Looks, scaled
 from generation.tiny.model import load_pipeline, write_weights
-from generation.tiny.neighbours import add_neighbours
+from generation.tiny.neighbours import add_neighbours, told_apart
 from generation.tiny.patches import VALUES
 from generation.tiny.reader import ReaderStage
 from generation.tiny.scenes import Placed, Scene
@@ -119,6 +119,23 @@ def test_the_denoiser_is_mostly_told_exact_looks(
     distances = torch.cdist(torch.cat(heard)[:, 0].float(), exact).amin(1)
     told = (distances < 0.05).sum().item()
     assert 26 < told < 52, f"{told} of 64"
+
+
+def test_a_word_that_several_bear_is_left_to_the_nearest(
+    pipeline: StableDiffusionPipeline, subjects: list[Subject]
+) -> None:
+    castle, banana, whale = subjects
+    found = told_apart(
+        pipeline,
+        [
+            replace(castle, names=("castle", "whale"), tags=("sweet", "fortress", "fish")),
+            replace(banana, names=("banana",), tags=("sweet", "fortress", "castle", "yellow")),
+            replace(banana, names=("banana",), tags=("sweet", "yellow"), must_say_colour=True, colour="red"),
+            replace(whale, names=("whale", "big fish"), tags=("fish", "fortress")),
+        ],
+    )
+    assert [subject.names for subject in found] == [("castle",), ("banana",), ("banana",), ("whale", "big fish")]
+    assert [subject.tags for subject in found] == [("fortress",), ("sweet", "yellow"), ("sweet", "yellow"), ("fish",)]
 
 
 def test_words_that_nobody_tagged_are_worth_their_nearest_subject(

@@ -18,7 +18,7 @@ from generation.tiny.autoencoder import AutoencoderStage
 from generation.tiny.captions import plain_background
 from generation.tiny.compose import Compositor, paint_backgrounds
 from generation.tiny.data import Subject
-from generation.tiny.denoiser import DenoiserStage
+from generation.tiny.denoiser import Batch, DenoiserStage
 from generation.tiny.enlarger import EnlargerStage
 from generation.tiny.learner import learning_rate
 from generation.tiny.model import (
@@ -144,6 +144,40 @@ def test_denoiser_sees_every_shape_it_is_trained_for(
         stage.step(0.0)
     hook.remove()
     assert seen == {(16, 16), (11, 22), (19, 13)}
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_what_a_sampler_sees_is_learnt_as_the_truth(
+    untrained: StableDiffusionPipeline, squares: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that is wrong first and right after that, though it then sees its own mistake, loses nothing."""
+    monkeypatch.setattr(denoiser, "UNDER_WAY", 1.0)
+    stage = DenoiserStage(untrained, squares, batch=4, parts=2)
+    latents = torch.randn(4, 4, 16, 16)
+    batch = Batch(latents, torch.randn(4, 57, 384), settled=torch.tensor([True, True, True, False]))
+    monkeypatch.setattr(stage, "_next_batch", lambda: batch)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def velocity(noisy: torch.Tensor, time: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        seen.append((noisy, time))
+        alpha = untrained.scheduler.alphas_cumprod[time].view(-1, 1, 1, 1)
+        mistake = 0 if torch.is_grad_enabled() else torch.ones(4, 16, 16)
+        right = (alpha.sqrt() * noisy - latents[: len(time)]) / (1 - alpha).sqrt()
+        return right + mistake + 0 * untrained.unet.conv_in.bias.sum()
+
+    monkeypatch.setattr(stage, "_velocity", velocity)
+    assert stage.step(0.0) == pytest.approx(0, abs=1e-6)
+    (earlier, before), (noisy, time) = seen
+    assert len(earlier) == 3
+    assert (before >= time[:3]).all()
+    # One step of DDIM, with the mistaken velocity.
+    alpha = untrained.scheduler.alphas_cumprod[before].view(-1, 1, 1, 1)
+    wrong = (alpha.sqrt() * earlier - latents[:3]) / (1 - alpha).sqrt() + 1
+    guess, noise = (
+        alpha.sqrt() * one + sign * (1 - alpha).sqrt() * other
+        for one, other, sign in ((earlier, wrong, -1), (wrong, earlier, 1))
+    )
+    torch.testing.assert_close(noisy[:3], untrained.scheduler.add_noise(guess, noise, time[:3]))
 
 
 def test_autoencoder_training_learns_and_fits_its_scaling(

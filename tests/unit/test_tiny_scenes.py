@@ -19,7 +19,7 @@ from generation.tiny.captions import (
 )
 from generation.tiny.data import Subject
 from generation.tiny.scenes import PAIRS, Scene, draw_scenes
-from generation.tiny.vocabulary import PLACE_WORDS, PLACES
+from generation.tiny.vocabulary import COLOUR_WORDS, COLOURS, PLACE_WORDS, PLACES
 
 
 def subject(name: str, colour: str | None = None, **more: object) -> Subject:
@@ -117,6 +117,18 @@ def test_a_subject_is_as_big_as_the_words_say(scenes: list[Scene]) -> None:
         size = next((size for size, words in SIZES.items() if set(words) & set(scene.prompt.split())), "unsaid")
         widths[size].append(scene.placed[0].width)
     assert max(widths["small"]) < min(widths["unsaid"]) <= max(widths["unsaid"]) < min(widths["big"])
+
+
+def test_scenes_are_settled_unless_the_words_leave_something_to_chance(scenes: list[Scene]) -> None:
+    named = [word for said in (*COLOUR_WORDS.values(), *PLACE_WORDS.values()) for word in said] + list(COLOURS)
+    for scene in scenes:
+        if all(one.subject is CAT for one in scene.placed):  # the apple's own colour is said with it
+            assert scene.open == (not any(word in scene.prompt for word in named))
+        assert not (scene.open and scene.settled)
+    small = [scene for scene in scenes if len(scene.placed) == 1 and scene.placed[0].width < 0.6 and not scene.open]
+    assert sum(scene.settled for scene in small) < 0.1 * len(small), "a small subject stands anywhere"
+    others = [scene for scene in scenes if scene not in small and not scene.open]
+    assert all(scene.settled for scene in others)
 
 
 def test_no_caption_uses_a_held_out_word(scenes: list[Scene]) -> None:
