@@ -7,7 +7,7 @@ is tagged with is worth the nearest too, which teaches the text encoder's own la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -27,22 +27,25 @@ LETTERS = 3
 def told_apart(pipeline: StableDiffusionPipeline, subjects: Sequence[Subject]) -> list[Subject]:
     """The same subjects, with each word left to those of one first name, which then say their colours.
 
-    A first name is nobody's other name or tag. Any other word is left to those whose first name means most nearly the
-    same: to one of those who bear it as a name, else to one of those who are tagged with it.
+    First names stay, and what is one is nobody's tag, nor another's name unless it is said with a colour. Any other
+    word is left to those whose first name means most nearly the same: to one of those who bear it as a name, else to
+    one of those who are tagged with it.
     """
     owners = {subject.names[0]: subject.names[0] for subject in subjects if not subject.must_say_colour}
     owners |= _nearest(pipeline, ((name, one.names[0]) for one in subjects for name in one.names[1:]), owners)
     owners = {subject.names[0]: subject.names[0] for subject in subjects} | owners
     owners |= _nearest(pipeline, ((tag, one.names[0]) for one in subjects for tag in one.tags), owners)
-    return [
-        replace(
-            subject,
-            names=(first, *(name for name in subject.names[1:] if owners[name] == first)),
-            tags=tuple(tag for tag in subject.tags if owners[tag] == first),
-        )
-        for subject in subjects
-        for first in subject.names[:1]
-    ]
+    kept: dict[str, set[str]] = {subject.names[0]: set() for subject in subjects}
+    for word, owner in owners.items():
+        kept[owner].add(word)
+    return [_keeping(subject, kept[subject.names[0]]) for subject in subjects]
+
+
+def _keeping(subject: Subject, words: Container[str]) -> Subject:
+    """The subject with its first name and, of its other words, these."""
+    first, *others = subject.names
+    names = (first, *(name for name in others if name in words))
+    return replace(subject, names=names, tags=tuple(tag for tag in subject.tags if tag in words))
 
 
 def _nearest(

@@ -128,14 +128,14 @@ def test_a_word_that_several_bear_is_left_to_the_nearest(
     found = told_apart(
         pipeline,
         [
-            replace(castle, names=("castle", "whale"), tags=("sweet", "fortress", "fish")),
-            replace(banana, names=("banana",), tags=("sweet", "fortress", "castle", "yellow")),
-            replace(banana, names=("banana",), tags=("sweet", "yellow"), must_say_colour=True, colour="red"),
+            replace(castle, names=("castle", "whale"), tags=("fruit", "fortress", "fish")),
+            replace(banana, names=("banana",), tags=("fruit", "fortress", "castle", "yellow")),
+            replace(banana, names=("banana",), tags=("fruit", "yellow"), must_say_colour=True, colour="red"),
             replace(whale, names=("whale", "big fish"), tags=("fish", "fortress")),
         ],
     )
     assert [subject.names for subject in found] == [("castle",), ("banana",), ("banana",), ("whale", "big fish")]
-    assert [subject.tags for subject in found] == [("fortress",), ("sweet", "yellow"), ("sweet", "yellow"), ("fish",)]
+    assert [subject.tags for subject in found] == [("fortress",), ("fruit", "yellow"), ("fruit", "yellow"), ("fish",)]
 
 
 def test_words_that_nobody_tagged_are_worth_their_nearest_subject(
