@@ -14,11 +14,11 @@ import aiohttp
 import discord
 from discord import app_commands
 
+from bot.delivery.links import job_link
 from bot.delivery.moderation import banned_prompt_text, banned_text, decided_text
 from bot.prompt.parser import PromptError
 from bot.service.errors import AlreadyUpscaled, StudioError
 from bot.service.moderation_errors import Banned, BannedPrompt, ReportDecided
-from bot.service.rows import Job
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _title_and_text(error: BaseException) -> tuple[str, str]:
         case PromptError():
             return error.title, discord.utils.escape_mentions(error.detail)
         case AlreadyUpscaled():
-            return error.title, f"{error} {_link(error.job)}"
+            return error.title, f"{error} {job_link(error.job)}"
         case Banned():
             return error.title, banned_text(error)
         case BannedPrompt():
@@ -124,10 +124,6 @@ def _title_and_text(error: BaseException) -> tuple[str, str]:
             return "Missing permissions", "Discord doesn't let the bot do that here. Ask an admin to check its role."
         case _:
             return _bug(error)
-
-
-def _link(job: Job) -> str:
-    return f"https://discord.com/channels/{job.guild_id}/{job.channel_id}/{job.result_message_id}"
 
 
 def _bug(error: BaseException) -> tuple[str, str]:

@@ -175,11 +175,13 @@ async def _rename(session: AsyncSession, old: str, new: str, *conditions: Column
 async def _empty_jobs(session: AsyncSession, member_id: int, pseudonym: int, now: datetime) -> Sequence[str]:
     mine = Job.member_id == member_id
     job_ids = (await session.scalars(select(Job.id).where(mine).order_by(Job.created_at, Job.id))).all()
-    # A result replaces its waiting message; what ended otherwise is told on the waiting message itself.
+    # A result replaces its waiting message; what ended otherwise is told on the waiting message itself. Where a channel
+    # refused the one or the other, it was posted in the member's direct channel.
     shown = {JobState.SUCCEEDED: func.coalesce(Job.result_message_id, Job.message_id)}
+    place = func.coalesce(Job.told_channel_id, Job.channel_id)
     for state in jobs.ENDED:
         message = shown.get(state, Job.message_id)
-        posted = select(message, Job.guild_id, Job.channel_id).where(mine, Job.state == state, message.is_not(None))
+        posted = select(message, Job.guild_id, place).where(mine, Job.state == state, message.is_not(None))
         unknown = ~select(Removal.message_id).where(Removal.message_id == message).exists()
         columns = [Removal.message_id, Removal.guild_id, Removal.channel_id]
         await session.execute(insert(Removal).from_select(columns, posted.where(unknown).distinct()))
@@ -200,6 +202,7 @@ async def _empty_jobs(session: AsyncSession, member_id: int, pseudonym: int, now
         **{
             "message_id": None,
             "result_message_id": None,
+            "told_channel_id": None,
             "deleted_at": func.coalesce(Job.deleted_at, literal(now, Job.deleted_at.type)),
         },
     }

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -144,9 +145,22 @@ async def set_message(session: AsyncSession, job_id: str, message_id: int) -> bo
     return await _set(session, Job.id == job_id, message_id=message_id, interaction_token=None)
 
 
-async def mark_delivered(session: AsyncSession, job_id: str, *, now: datetime, result_message_id: int | None) -> bool:
-    """The member has been told how the job ended. True once, and only for a job that ended and isn't undeliverable."""
-    return await _set(session, *_untold(job_id), delivered_at=now, result_message_id=result_message_id)
+async def mark_delivered(
+    session: AsyncSession, job_id: str, *, now: datetime, message_id: int | None, channel_id: int | None = None
+) -> bool:
+    """The member has been told how the job ended. True once, and only for a job that ended and isn't undeliverable.
+
+    By the message `message_id`: a result, or what stands for the waiting message; by the waiting message itself when
+    there is none. `channel_id` is where that was posted.
+    """
+    job = await get(session, job_id)
+    if job is None:
+        return False
+    told: dict[str, Any] = {"delivered_at": now}
+    if message_id is not None:
+        told["result_message_id" if job.state is JobState.SUCCEEDED else "message_id"] = message_id
+        told["told_channel_id"] = channel_id if channel_id != job.channel_id else None
+    return await _set(session, *_untold(job_id), **told)
 
 
 async def mark_undeliverable(session: AsyncSession, job_id: str, *, now: datetime) -> bool:

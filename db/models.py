@@ -251,6 +251,8 @@ class Job(Base):
     application_id: Mapped[int | None] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger)
     result_message_id: Mapped[int | None] = mapped_column(BigInteger)
+    # Where its member was told how it ended, when that is a direct channel.
+    told_channel_id: Mapped[int | None] = mapped_column(BigInteger)
     reason: Mapped[str | None] = mapped_column(Text)
     charged: Mapped[int | None] = mapped_column(BigInteger)
     steps_done: Mapped[int | None]

@@ -18,7 +18,8 @@ from bot.components.moderation_id import AUDIT, BLOCKLIST, DECISIONS, MAX_PAGE, 
 from bot.components.moderation_id import report_id as report_custom_id
 from bot.components.views import stopped
 from bot.delivery.deletion import remove_message
-from bot.delivery.moderation import audit_embed, decided_embed, job_link, rules_embed
+from bot.delivery.links import job_link
+from bot.delivery.moderation import audit_embed, decided_embed, rules_embed
 from bot.service.moderation_errors import ReportDecided
 from bot.service.pages import Page
 from bot.service.reports import ReportState

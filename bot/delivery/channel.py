@@ -27,7 +27,7 @@ from bot.delivery.search import MessageSearch, hook_of
 from bot.delivery.waiting import WaitingEdits
 from bot.service.actions import JobAction
 from bot.service.errors import Undeliverable
-from bot.service.orders import Ticket
+from bot.service.orders import Posted, Ticket
 from bot.service.payers import is_pool
 from bot.service.rows import Image, Job, JobState
 from bot.service.storage import Storage
@@ -113,8 +113,8 @@ class ChannelDelivery:
             self._jobs[job.id] = job
             self._edits.update(job.id, job.channel_id, waiting_text(ticket))
 
-    async def deliver(self, job: Job, images: Sequence[Image]) -> int:
-        """Post the result once, take the waiting message away, return the result's message id. Raises Undeliverable."""
+    async def deliver(self, job: Job, images: Sequence[Image]) -> Posted:
+        """Post the result once, take the waiting message away. Raises Undeliverable."""
         await self._stop_progress(job)
         text = result(job_text(job), available=await self._studio.accounts.left(job), charged=job.charged or 0)
         try:
@@ -126,12 +126,14 @@ class ChannelDelivery:
         if grown_ups and not await is_age_restricted(self._client, job.guild_id, job.channel_id):
             raise Undeliverable("flagged pictures were drawn for an age-restricted channel, which it isn't any more")
         reference = await self._parent(job)
-        message = await self._send(job, text, file=file, view=view, reference=reference, directly=not grown_ups)
+        posted = await self._send(job, text, file=file, view=view, reference=reference, directly=not grown_ups)
         await self._remove_waiting(job)
-        return message.id
+        return posted
 
-    async def closed(self, job: Job) -> None:
-        """Tell how a failed or cancelled job ended. Raises Undeliverable."""
+    async def closed(self, job: Job) -> Posted | None:
+        """Tell how a failed or cancelled job ended, by a new message where the waiting one is gone. Raises
+        Undeliverable.
+        """
         await self._stop_progress(job)
         charged = job.charged or 0
         refunded = job.price - charged
@@ -141,16 +143,17 @@ class ChannelDelivery:
             text = failed(job_text(job), reason=job.reason or "unknown reason", refunded=refunded)
         if job.message_id is None:
             await self._close_unposted(job, text)
-            return
+            return None
         try:
             await self._message(job, job.message_id).edit(content=text, view=None, attachments=[])
         except discord.NotFound as error:
             if error.code != UNKNOWN_MESSAGE:
                 raise Undeliverable(str(error)) from error
-            await self._send(job, text)
+            return await self._send(job, text)
         except discord.HTTPException as error:
             raise_if_temporary(error)
             raise Undeliverable(str(error)) from error
+        return None
 
     async def gave_up(self, job: Job) -> None:
         """Say on the waiting message that the result can't be posted, so that it doesn't show progress for ever."""
@@ -173,7 +176,7 @@ class ChannelDelivery:
             log.warning("job %s: nobody can say whether its channel is age-restricted: %s", job.id, error)
             return False
 
-    async def find_result(self, job: Job) -> int | None:
+    async def find_result(self, job: Job) -> Posted | None:
         """The job's result if it was posted already: a kill may have come after the post."""
         found = await self._search.result(job)
         if found is not None:
@@ -197,14 +200,14 @@ class ChannelDelivery:
         view: discord.ui.View | None = None,
         reference: discord.MessageReference | None = None,
         directly: bool = True,
-    ) -> discord.Message:
+    ) -> Posted:
         """Post in the job's channel, or, if `directly`, to the member when that is gone. The nonce stops doubles."""
         channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
         # discord.py wants each argument left out rather than None.
         parts = {"file": file, "view": view, "reference": reference}
         given: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
         try:
-            return await channel.send(text, nonce=job.id, **given)
+            return Posted((await channel.send(text, nonce=job.id, **given)).id, job.channel_id)
         except (discord.NotFound, discord.Forbidden) as gone:
             if not directly:
                 raise Undeliverable(f"the channel refuses the message: {gone}") from gone
@@ -219,13 +222,14 @@ class ChannelDelivery:
             raise_if_temporary(error)
             raise Undeliverable(f"Discord refuses the message: {error}") from error
 
-    async def _send_directly(self, job: Job, text: str, parts: dict[str, Any]) -> discord.Message:
+    async def _send_directly(self, job: Job, text: str, parts: dict[str, Any]) -> Posted:
         try:
             member = await self._client.fetch_user(job.member_id)
-            return await member.send(text, nonce=job.id, **parts)
+            message = await member.send(text, nonce=job.id, **parts)
         except discord.HTTPException as error:
             raise_if_temporary(error)
             raise Undeliverable(f"neither the channel nor the member takes the message: {error}") from error
+        return Posted(message.id, message.channel.id)
 
     def _file(self, job: Job, images: Sequence[Image]) -> discord.File:
         pngs = [self._storage.read(image.path) for image in images]
@@ -236,7 +240,9 @@ class ChannelDelivery:
     async def _parent(self, job: Job) -> discord.MessageReference | None:
         """Buttons' jobs answer the message that they came from."""
         parent = await self._studio.job(job.parent_id) if job.parent_id else None
-        if parent is None or parent.result_message_id is None or parent.channel_id != job.channel_id:
+        if parent is None or parent.result_message_id is None or parent.told_channel_id is not None:
+            return None
+        if parent.channel_id != job.channel_id:
             return None
         return discord.MessageReference(
             message_id=parent.result_message_id, channel_id=parent.channel_id, fail_if_not_exists=False

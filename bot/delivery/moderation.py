@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import discord
 
+from bot.delivery.links import job_link
 from bot.delivery.render import escape
 from bot.replies import BLURPLE
 from bot.service.durations import in_words
@@ -86,11 +87,6 @@ def audit_embed(page: Page[Audit], member_id: int | None) -> discord.Embed:
     """A page of the audit, newest first."""
     about = f"By and about <@{member_id}>\n" if member_id is not None else ""
     return _page("Audit", about + ("\n".join(_audit(line) for line in page.lines) or "Nothing yet."), page.number)
-
-
-def job_link(job: Job, message_id: int | None = None) -> str:
-    """The address of the job's result."""
-    return f"https://discord.com/channels/{job.guild_id}/{job.channel_id}/{message_id or job.result_message_id}"
 
 
 def _page(title: str, text: str, number: int) -> discord.Embed:

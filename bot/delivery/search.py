@@ -11,6 +11,7 @@ import discord
 from bot.components.views import awaits, identifies
 from bot.delivery.files import is_of
 from bot.delivery.refusals import raise_if_temporary
+from bot.service.orders import Posted
 from bot.service.rows import Job
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ class MessageSearch:
     def __init__(self, client: Limner) -> None:
         self._client = client
 
-    async def result(self, job: Job) -> int | None:
+    async def result(self, job: Job) -> Posted | None:
         """The job's result if it is already in the channel, or among the direct messages to its member."""
         async for message in self._since(job):
             if identifies(message, job.id):
-                return message.id
+                return Posted(message.id, job.channel_id)
         return await self._direct_result(job)
 
     async def waiting(self, job: Job) -> int | None:
@@ -51,7 +52,7 @@ class MessageSearch:
             return None
         return answer.id if awaits(answer, job.id) else None
 
-    async def _direct_result(self, job: Job) -> int | None:
+    async def _direct_result(self, job: Job) -> Posted | None:
         """The result among the direct messages to its member, who got it there when the channel refused it.
 
         Those have no buttons: the name of the picture tells whose it is.
@@ -61,7 +62,7 @@ class MessageSearch:
             messages = member.history(limit=SEARCHED_MESSAGES, after=discord.Object(job.interaction_id))
             async for message in messages:
                 if any(is_of(file.filename, job.id) for file in message.attachments):
-                    return message.id
+                    return Posted(message.id, message.channel.id)
         except discord.HTTPException as error:
             raise_if_temporary(error)
         return None

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from bot.service.errors import Undeliverable
 from bot.service.limits import DELIVERY_BACKOFF_MAX_S, DELIVERY_BACKOFF_S
-from bot.service.orders import Ticket
+from bot.service.orders import Posted, Ticket
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from db.models import Image, Job, JobState
@@ -35,12 +35,14 @@ class Delivery(Protocol):
         """Show where these jobs wait, on the waiting messages that are up. Never blocks; progress goes before it."""
         ...
 
-    async def deliver(self, job: Job, images: Sequence[Image]) -> int:
-        """Post the result once, take the waiting message away, return the result's message id. Raises Undeliverable."""
+    async def deliver(self, job: Job, images: Sequence[Image]) -> Posted:
+        """Post the result once, take the waiting message away. Raises Undeliverable."""
         ...
 
-    async def closed(self, job: Job) -> None:
-        """Tell how a FAILED or CANCELLED job ended and what was refunded. Raises Undeliverable."""
+    async def closed(self, job: Job) -> Posted | None:
+        """Tell how a FAILED or CANCELLED job ended and what was refunded, on its waiting message, or by one that is
+        posted instead. Raises Undeliverable.
+        """
         ...
 
     async def gave_up(self, job: Job) -> None:
@@ -51,8 +53,8 @@ class Delivery(Protocol):
         """Whether only grown-ups see the job's channel, as far as can be found out now. Never raises."""
         ...
 
-    async def find_result(self, job: Job) -> int | None:
-        """The message id of the job's result if it was posted already."""
+    async def find_result(self, job: Job) -> Posted | None:
+        """The job's result if it was posted already."""
         ...
 
     async def find_waiting(self, job: Job) -> int | None:
@@ -111,20 +113,20 @@ class Courier:
         await self._persist(job, attempt)
 
     async def _tell(self, job: Job, *, again: bool) -> None:
-        result_id: int | None = None
+        posted: Posted | None = None
         if job.state is not JobState.SUCCEEDED:
-            await self._close(job)
+            posted = await self._close(job)
         elif job.deleted_at is None:
-            result_id = await self._delivery.find_result(job) if again else None
-            if result_id is None:
-                result_id = await self._delivery.deliver(job, await self._pictures(job))
-        await self._studio.delivered(job.id, result_id)
+            posted = await self._delivery.find_result(job) if again else None
+            if posted is None:
+                posted = await self._delivery.deliver(job, await self._pictures(job))
+        await self._studio.delivered(job.id, posted)
 
-    async def _close(self, job: Job) -> None:
+    async def _close(self, job: Job) -> Posted | None:
         if job.message_id is None and (found := await self._delivery.find_waiting(job)) is not None:
             await self._studio.set_message(job.id, found)
             job = await self._studio.job(job.id) or job
-        await self._delivery.closed(job)
+        return await self._delivery.closed(job)
 
     async def _pictures(self, job: Job) -> Sequence[Image]:
         """The job's pictures. Raises Undeliverable when a file is lost: no retry brings it back."""

@@ -13,6 +13,14 @@ from db.plan_tables import Plan
 from generation.recipe import Lane
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message that is up, and the channel that it is in: the job's, or a direct one."""
+
+    message_id: int
+    channel_id: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """One interaction that asks for jobs.

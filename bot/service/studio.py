@@ -28,7 +28,7 @@ from bot.service.errors import (
 from bot.service.limits import MAX_RUNNING_PER_MEMBER, MAX_WAITING
 from bot.service.moderation import FlaggedPolicy, Moderator
 from bot.service.office import Office
-from bot.service.orders import AccountView, CancelOutcome, Order, QueueView, Ticket
+from bot.service.orders import AccountView, CancelOutcome, Order, Posted, QueueView, Ticket
 from bot.service.outcome import develop
 from bot.service.reports import Reports
 from bot.service.storage import Storage
@@ -106,7 +106,7 @@ class Studio:
         log.warning("job %s abandoned: %s", job_id, reason)
         async with self._database.write() as session:
             if won := await settlement.cancel_queued(session, job_id, now=self._clock()):
-                await jobs.mark_delivered(session, job_id, now=self._clock(), result_message_id=None)
+                await jobs.mark_delivered(session, job_id, now=self._clock(), message_id=None)
         if won:
             await asyncio.to_thread(self._storage.delete_inputs, job_id)
 
@@ -227,10 +227,11 @@ class Studio:
         """At start: remove the files of jobs that no longer want them. How many folders that were."""
         return await leftovers.remove(self._database, self._storage)
 
-    async def delivered(self, job_id: str, result_message_id: int | None) -> None:
-        """The member has been told how the job ended."""
+    async def delivered(self, job_id: str, posted: Posted | None) -> None:
+        """The member has been told how the job ended: on its waiting message, or by one that was `posted`."""
+        message_id, channel_id = (posted.message_id, posted.channel_id) if posted is not None else (None, None)
         async with self._database.write() as session:
-            await jobs.mark_delivered(session, job_id, now=self._clock(), result_message_id=result_message_id)
+            await jobs.mark_delivered(session, job_id, now=self._clock(), message_id=message_id, channel_id=channel_id)
 
     async def undeliverable(self, job: Job) -> None:
         """There is nowhere to tell the member: never tried again; what was charged is refunded, once."""

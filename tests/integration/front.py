@@ -129,3 +129,15 @@ async def result(front: Front, text: str = "a fox", person: Person | None = None
     assert answer["messages"][0]["ephemeral_to"] is None, said(answer)
     front.backend.release()
     return await person.result("(fast)", text=text, after=answer["messages"][0]["id"])
+
+
+async def direct_messages(front: Front, person: Person) -> list[Message]:
+    """What the bot has sent that person directly."""
+    async with front.http.get(f"{front.server.url}/human/state") as response:
+        channels = [one["id"] for one in (await response.json())["direct_channels"] if one["user"] == person.user]
+    if not channels:
+        return []
+    query = {"channel": channels[0], "user": person.user}
+    async with front.http.get(f"{front.server.url}/human/messages", params=query) as response:
+        messages: list[Message] = (await response.json())["messages"]
+    return messages

@@ -11,7 +11,7 @@ from db.session import Database
 from sandbox.world import GENERAL_ID
 from tests.acceptance.actors import ADA
 from tests.fakes import PREVIEW_STEP
-from tests.integration.front import Front, result, said
+from tests.integration.front import Front, direct_messages, result, said
 
 MESSAGES = rf"/channels/{GENERAL_ID}/messages$"
 EDITS = rf"/channels/{GENERAL_ID}/messages/\d+$"
@@ -38,17 +38,8 @@ async def test_channel_that_refuses_gets_the_result_sent_directly_without_button
     await front.fault("POST", MESSAGES, 403)
     front.backend.release()
 
-    async def direct_messages() -> list[dict[str, Any]]:
-        async with front.http.get(f"{front.server.url}/human/state") as response:
-            (channel,) = (await response.json())["direct_channels"] or [None]
-        if channel is None:
-            return []
-        query = {"channel": channel["id"], "user": front.ada.user}
-        async with front.http.get(f"{front.server.url}/human/messages", params=query) as response:
-            return (await response.json())["messages"]  # type: ignore[no-any-return]
-
     await front.ada.until(lambda ms: not [m for m in ms if "direct duck" in m["content"]], timeout=10)
-    (message,) = await direct_messages()
+    (message,) = await direct_messages(front, front.ada)
     assert "direct duck" in message["content"]
     assert len(message["attachments"]) == 1
     assert message["components"] == []

@@ -14,8 +14,9 @@ from PIL import Image
 from sqlalchemy import text
 
 from db.session import Database
+from sandbox.world import GENERAL_ID
 from tests.acceptance.actors import ADA, BEA, Person
-from tests.integration.front import Front, said
+from tests.integration.front import Front, direct_messages, said
 
 REFUSED = "Admins only"
 
@@ -257,6 +258,21 @@ async def test_member_is_forgotten_after_typing_the_word(front: Front, database:
         assert (await session.execute(text("SELECT count(*) FROM members WHERE id > 0"))).scalar_one() == 0
     assert await front.bea.credits() == 0, "known again, but not new"
     assert await front.ada.credits() == 100
+
+
+async def test_what_went_to_a_forgotten_member_directly_is_deleted_too(front: Front, tmp_path: Path) -> None:
+    front.backend.hold()
+    await front.bea.command("imagine", prompt="a direct duck")
+    await front.fault("POST", rf"/channels/{GENERAL_ID}/messages$", 403)
+    front.backend.release()
+    await front.bea.until(lambda ms: not [m for m in ms if "direct duck" in m["content"]], 10)
+    (message,) = await direct_messages(front, front.bea)
+    assert "direct duck" in message["content"]
+    await typed(front, front.bea, "DELETE")
+    await until_no_pictures(front, tmp_path)
+    async with asyncio.timeout(10):
+        while await direct_messages(front, front.bea):
+            await front.client.desk.queue.show()
 
 
 async def test_modal_of_another_version_is_answered(front: Front) -> None:

@@ -312,12 +312,27 @@ async def test_counts_tell_one_member_from_all(database: Database) -> None:
 async def test_delivery_is_marked_once_and_after_the_end(database: Database, state: JobState) -> None:
     await add(database, job("a", state=state, finished_at=NOW))
     async with database.write() as session:
-        first = await jobs.mark_delivered(session, "a", now=LATER, result_message_id=77)
-        second = await jobs.mark_delivered(session, "a", now=LATER, result_message_id=78)
+        first = await jobs.mark_delivered(session, "a", now=LATER, message_id=77, channel_id=99)
+        second = await jobs.mark_delivered(session, "a", now=LATER, message_id=78)
         also_gone = await jobs.mark_undeliverable(session, "a", now=LATER)
     assert (first, second, also_gone) == (state in jobs.ENDED, False, False)
     row = await stored(database, "a")
-    assert (row.delivered_at, row.result_message_id) == ((LATER, 77) if first else (None, None))
+    assert row.delivered_at == (LATER if first else None)
+    # What ended without a result is told of by what stands for its waiting message.
+    assert row.result_message_id == (77 if state is JobState.SUCCEEDED else None)
+    assert row.message_id == (77 if first and state is not JobState.SUCCEEDED else 500)
+    assert row.told_channel_id == (99 if first else None)
+
+
+@pytest.mark.parametrize("message_id", [None, 77])
+async def test_what_is_told_in_the_jobs_channel_needs_no_other(database: Database, message_id: int | None) -> None:
+    await add(database, job("a", state=JobState.FAILED, finished_at=NOW))
+    channel_id = (await stored(database, "a")).channel_id
+    async with database.write() as session:
+        assert await jobs.mark_delivered(session, "a", now=LATER, message_id=message_id, channel_id=channel_id)
+        assert not await jobs.mark_delivered(session, "unknown", now=LATER, message_id=message_id)
+    row = await stored(database, "a")
+    assert (row.message_id, row.told_channel_id) == (message_id or 500, None)
 
 
 async def test_undeliverable_is_marked_once_and_excludes_delivery(database: Database) -> None:
@@ -325,7 +340,7 @@ async def test_undeliverable_is_marked_once_and_excludes_delivery(database: Data
     async with database.write() as session:
         assert await jobs.mark_undeliverable(session, "a", now=LATER)
         assert not await jobs.mark_undeliverable(session, "a", now=LATER)
-        assert not await jobs.mark_delivered(session, "a", now=LATER, result_message_id=1)
+        assert not await jobs.mark_delivered(session, "a", now=LATER, message_id=1)
         assert not await jobs.mark_undeliverable(session, "b", now=LATER)
 
 

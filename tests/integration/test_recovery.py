@@ -64,7 +64,7 @@ async def posted(shop: Workshop) -> Job:
 
 async def told(shop: Workshop) -> Job:
     job = await posted(shop)
-    await shop.studio.delivered(job.id, shop.channel.results[job.id][0])
+    await shop.studio.delivered(job.id, await shop.channel.find_result(job))
     return job
 
 

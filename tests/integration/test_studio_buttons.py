@@ -15,6 +15,7 @@ from bot.service.errors import (
     ModelUnavailable,
     NotYourJob,
 )
+from bot.service.orders import Posted
 from bot.service.outcome import crop
 from db import catalogue
 from db.models import Job
@@ -29,7 +30,7 @@ async def upscaled(shop: Workshop, parent: Job, index: int) -> Job:
     job = await shop.claimed(shop.press(JobAction.UPSCALE, parent, index))
     image = (await shop.studio.images(parent.id))[index - 1]
     await shop.studio.settle(job, crop(shop.storage, image))
-    await shop.studio.delivered(job.id, 7777)
+    await shop.studio.delivered(job.id, Posted(7777, job.channel_id))
     return await shop.row(job.id)
 
 

@@ -19,7 +19,7 @@ from bot.service import payers
 from bot.service.actions import JobAction
 from bot.service.catalogue import Catalogue
 from bot.service.dispatcher import Dispatcher
-from bot.service.orders import Order, Ticket
+from bot.service.orders import Order, Posted, Ticket
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from db import jobs, ledger
@@ -77,14 +77,14 @@ class Channel:
     def show_waiting(self, tickets: Sequence[Ticket]) -> None:
         self.lines += tickets
 
-    async def deliver(self, job: Job, images: Sequence[Image]) -> int:
+    async def deliver(self, job: Job, images: Sequence[Image]) -> Posted:
         await self._hold()
         self._raise(self.before)
         message_id = next(self._ids)
         self.results.setdefault(job.id, []).append(message_id)
         self.pictures[job.id] = len(images)
         self._raise(self.after)
-        return message_id
+        return Posted(message_id, job.channel_id)
 
     async def closed(self, job: Job) -> None:
         await self._hold()
@@ -98,8 +98,9 @@ class Channel:
     async def is_age_restricted(self, job: Job) -> bool:
         return self.age_restricted
 
-    async def find_result(self, job: Job) -> int | None:
-        return self.results.get(job.id, [None])[-1]
+    async def find_result(self, job: Job) -> Posted | None:
+        found = self.results.get(job.id)
+        return Posted(found[-1], job.channel_id) if found else None
 
     async def find_waiting(self, job: Job) -> int | None:
         return self.waiting.get(job.id)
@@ -233,8 +234,8 @@ class Workshop:
         """Submit, claim, settle and deliver."""
         job = await self.claimed(order)
         job = await self.studio.settle(job, self.drawn(job, flagged=flagged))
-        message_id = await self.channel.deliver(job, await self.studio.images(job.id))
-        await self.studio.delivered(job.id, message_id)
+        posted = await self.channel.deliver(job, await self.studio.images(job.id))
+        await self.studio.delivered(job.id, posted)
         return await self.row(job.id)
 
     # The process

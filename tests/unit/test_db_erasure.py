@@ -95,6 +95,19 @@ async def test_nothing_that_names_the_member_is_left(database: Database) -> None
         (await ledger.check_books(session)).raise_for_problems()
 
 
+async def test_messages_are_removed_from_where_they_were_posted(database: Database) -> None:
+    await joined(database, ADA)
+    await ordered(database, ADA, "5-1", JobState.SUCCEEDED, result_message_id=81)
+    await ordered(database, ADA, "5-2", JobState.SUCCEEDED, result_message_id=82, told_channel_id=44)
+    await ordered(database, ADA, "5-3", JobState.FAILED, message_id=73)
+    await ordered(database, ADA, "5-4", JobState.FAILED, message_id=74, told_channel_id=44)
+    await forget(database, ADA)
+    async with database.read() as session:
+        noted = await session.scalars(select(Removal).order_by(Removal.message_id))
+        assert [(one.message_id, one.channel_id) for one in noted] == [(73, 11), (74, 44), (81, 11), (82, 44)]
+        assert list(await session.scalars(select(Job.told_channel_id))) == [None] * 4
+
+
 async def test_what_plans_and_moderators_know_is_forgotten_but_a_ban_holds(database: Database) -> None:
     await joined(database, ADA)
     await joined(database, BEA)
