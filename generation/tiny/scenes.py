@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from generation.tiny.captions import RELATIONS, Background, caption, draw_background, subject_phrase
 from generation.tiny.data import Subject
@@ -70,6 +70,20 @@ def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random, pai
         _pair(first, second, rng) if first is not second and rng.random() < pairs else _single(first, rng)
         for first, second in zip(chosen[:count], chosen[count:], strict=True)
     ]
+
+
+def at_rest(scene: Scene) -> Scene:
+    """A settled scene as its words alone tell it: nothing strays, and widths are the middle of what they may be."""
+    ranges = (ALONE if len(scene.placed) == 1 else PAIRED).values()
+    still = []
+    for one in scene.placed:
+        low, high = min(ranges, key=lambda span: abs(sum(span) / 2 - one.width))
+        still.append(replace(one, x=_home(one.x), y=_home(one.y), width=(low + high) / 2))
+    return replace(scene, placed=tuple(still))
+
+
+def _home(strayed: float) -> float:
+    return min((-APART, 0.0, APART), key=lambda place: abs(place - strayed))
 
 
 def _single(subject: Subject, rng: random.Random) -> Scene:

@@ -24,6 +24,7 @@ from generation.tiny.artist import SHEET_PROMPTS, Artist, save_sheet
 from generation.tiny.autoencoder import AutoencoderStage
 from generation.tiny.compass import Compass, CompassStage
 from generation.tiny.data import fetch, load_subjects
+from generation.tiny.decoder import DecoderStage
 from generation.tiny.denoiser import DenoiserStage
 from generation.tiny.enlarger import LARGE, EnlargerStage
 from generation.tiny.learner import Stage
@@ -37,11 +38,12 @@ from generation.tiny.model import (
     write_weights,
 )
 from generation.tiny.neighbours import told_apart
+from generation.tiny.perception import Perception
 from generation.tiny.reader import ReaderStage
 from generation.tiny.text_encoder import new_own_layers, own_layers
 from generation.tiny.wiring import install
 
-STAGES = ("autoencoder", "enlarger", "reader", "compass", "denoiser")
+STAGES = ("autoencoder", "reader", "compass", "denoiser", "decoder", "enlarger")
 BAR = "{desc} {percentage:3.0f} %|{bar}| {n:.1f} of {total:.0f} min, {postfix}"
 
 
@@ -104,10 +106,11 @@ def train(options: argparse.Namespace) -> None:
     pipeline = starting_point(options.out, options.init).to(device)
     for name, share, stage in (
         ("autoencoder", 0.2, train_autoencoder),
-        ("enlarger", 0.1, train_enlarger),
         ("reader", 0.1, train_reader),
         ("compass", 0.05, train_compass),
-        ("denoiser", 0.55, train_denoiser),
+        ("denoiser", 0.4, train_denoiser),
+        ("decoder", 0.15, train_decoder),
+        ("enlarger", 0.1, train_enlarger),
     ):
         if options.stage in (name, "all"):
             pace = Pace(minutes=options.minutes * (share if options.stage == "all" else 1.0))
@@ -127,16 +130,6 @@ def train_autoencoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace,
     run_stage(stage, checkpoint, pace, resume=options.resume, show=lambda _: None)
     stage.finish()
     _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
-
-
-def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
-    """Into `out/start`, for the autoencoder that is there."""
-    enlarger = load_enlarger(options.out / "start") or Enlarger()
-    subjects = load_subjects(data, recolour=False, size=LARGE)
-    stage = EnlargerStage(enlarger.requires_grad_(True).to(pipeline.device), pipeline.vae, subjects)
-    run_stage(stage, options.out / "enlarger.pt", pace, resume=options.resume, show=lambda _: None)
-    stage.finish()
-    _write(options.out / "start", pipeline, enlarger)
 
 
 def train_reader(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
@@ -164,6 +157,25 @@ def train_denoiser(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, op
     stage = DenoiserStage(pipeline, told_apart(pipeline, load_subjects(data)))
     sheets = Sheets(pipeline, stage.learner.average, options.out / "sheets")
     run_stage(stage, options.out / "denoiser.pt", pace, resume=options.resume, show=sheets.draw)
+
+
+def train_decoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """Into `out/start`, for the denoiser that `out` has. The latents stay what they were."""
+    _average(pipeline, options.out / "denoiser.pt")
+    stage = DecoderStage(pipeline, told_apart(pipeline, load_subjects(data)), Perception())
+    run_stage(stage, options.out / "decoder.pt", pace, resume=options.resume, show=lambda _: None)
+    stage.finish()
+    _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
+
+
+def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """Into `out/start`, for the autoencoder that is there."""
+    enlarger = load_enlarger(options.out / "start") or Enlarger()
+    subjects = load_subjects(data, recolour=False, size=LARGE)
+    stage = EnlargerStage(enlarger.requires_grad_(True).to(pipeline.device), pipeline.vae, subjects)
+    run_stage(stage, options.out / "enlarger.pt", pace, resume=options.resume, show=lambda _: None)
+    stage.finish()
+    _write(options.out / "start", pipeline, enlarger)
 
 
 def starting_point(out: Path, init: Path | None) -> StableDiffusionPipeline:
@@ -200,13 +212,8 @@ class Sheets:
 
 def export(out: Path, target: Path) -> None:
     """Writes the averaged weights of the last checkpoint in `out` to `target`, fp16. Needs no training data."""
-    checkpoint = out / "denoiser.pt"
     pipeline = load_pipeline(out / "model", out / "start")
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        average = EMAModel(pipeline.unet.parameters())
-        average.load_state_dict(state["stage"]["average"])
-        average.copy_to(pipeline.unet.parameters())
+    _average(pipeline, out / "denoiser.pt")
     _write(target, pipeline, load_enlarger(out / "start"))
 
 
@@ -245,6 +252,16 @@ def main() -> None:
 def _write(folder: Path, pipeline: StableDiffusionPipeline, enlarger: Enlarger | None) -> None:
     layers = own_layers(pipeline.text_encoder)
     write_weights(folder, pipeline.unet, pipeline.vae, pipeline.scheduler, layers, enlarger)
+
+
+def _average(pipeline: StableDiffusionPipeline, checkpoint: Path) -> None:
+    """Puts a checkpoint's averaged weights into the denoiser, if there is one."""
+    pipeline.unet.eval()
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        average = EMAModel(pipeline.unet.parameters())
+        average.load_state_dict(state["stage"]["average"])
+        average.copy_to(pipeline.unet.parameters())
 
 
 def _restore(stage: Stage, checkpoint: Path, *, resume: bool) -> float:

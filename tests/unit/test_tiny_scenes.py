@@ -18,7 +18,7 @@ from generation.tiny.captions import (
     with_article,
 )
 from generation.tiny.data import Subject
-from generation.tiny.scenes import PAIRS, Scene, draw_scenes
+from generation.tiny.scenes import PAIRS, Scene, at_rest, draw_scenes
 from generation.tiny.vocabulary import COLOUR_WORDS, COLOURS, PLACE_WORDS, PLACES
 
 
@@ -129,6 +129,18 @@ def test_scenes_are_settled_unless_the_words_leave_something_to_chance(scenes: l
     assert sum(scene.settled for scene in small) < 0.1 * len(small), "a small subject stands anywhere"
     others = [scene for scene in scenes if scene not in small and not scene.open]
     assert all(scene.settled for scene in others)
+
+
+def test_at_rest_all_scenes_of_the_same_words_are_the_same(scenes: list[Scene]) -> None:
+    settled = [scene for scene in scenes if scene.settled]
+    still = {scene.prompt: at_rest(scene) for scene in settled}
+    assert len(still) < 0.6 * len(settled)
+    for scene in settled:
+        same = at_rest(scene)
+        assert same.placed == still[scene.prompt].placed
+        for one, strayed in zip(same.placed, scene.placed, strict=True):
+            assert one.subject is strayed.subject
+            assert max(abs(one.x - strayed.x), abs(one.y - strayed.y), abs(one.width - strayed.width)) < 0.04
 
 
 def test_no_caption_uses_a_held_out_word(scenes: list[Scene]) -> None:
