@@ -139,6 +139,9 @@ async def test_one_job_is_cancelled_by_its_link(front: Front) -> None:
     await front.bea.command("imagine", prompt="a linked lynx")
     # Not the command's answer: on a busy machine that may be a deferral.
     (waiting,) = await front.bea.until(lambda ms: [m for m in ms if "linked lynx" in m["content"]], 10)
+    async with asyncio.timeout(10):
+        while await front.client.studio.job_of_message(int(waiting["id"])) is None:
+            pass  # it is up a moment before its id is noted
     link = f"https://discord.com/channels/1000000000000000001/1000000000000000011/{waiting['id']}"
     assert said(await front.ada.command("admin queue cancel", job=link)).startswith("Cancelled 1 waiting job;")
     await front.bea.until(lambda ms: [m for m in ms if "linked lynx" in m["content"] and "Stopped" in m["content"]], 10)

@@ -268,10 +268,12 @@ async def test_cancelled_writer_frees_the_database_at_once(
 
 async def lost(database: Database, postgres: Server, name: str) -> None:
     """The server ends every connection of the locked database, as when it is restarted, and the driver has noticed."""
+    idle = [entry.driver_connection for entry in database._store._engine.sync_engine.pool._pool._queue._queue]
     postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     async with asyncio.timeout(20):
-        while not database._store._lock.is_closed():  # noqa: ASYNC110 - the driver has no event for it
-            await asyncio.sleep(0)
+        for connection in (database._store._lock, *idle):
+            while not connection.is_closed():  # noqa: ASYNC110 - the driver has no event for it
+                await asyncio.sleep(0)
 
 
 @pytest.fixture
