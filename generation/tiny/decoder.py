@@ -33,7 +33,7 @@ class DecoderStage:
     """Half of each batch are encoded pictures; the other half the denoiser has drawn from the scenes' prompts.
 
     The first keep the autoencoder exact on what members upload. From the second the decoder learns how the denoiser
-    errs: what it leaves soft comes out as sharp as the training data are.
+    errs (docs/decisions/0012).
     """
 
     name = "decoder"
