@@ -44,15 +44,14 @@ def stripes() -> list[Subject]:
     return subjects
 
 
-@pytest.fixture
-def stage(
-    untrained: StableDiffusionPipeline,
-    stripes: list[Subject],
-    perception: Perception,
-    monkeypatch: pytest.MonkeyPatch,
-) -> DecoderStage:
+@pytest.fixture(autouse=True)
+def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "DRAWN", 4)
     monkeypatch.setattr(decoder, "STEPS", 1)
+
+
+@pytest.fixture
+def stage(untrained: StableDiffusionPipeline, stripes: list[Subject], perception: Perception) -> DecoderStage:
     return DecoderStage(untrained, stripes, perception, batch=4)
 
 
@@ -130,8 +129,6 @@ def test_decoder_training_is_resumed_and_exported_beside_the_averaged_denoiser(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(decoder, "DRAWN", 4)
-    monkeypatch.setattr(decoder, "STEPS", 1)
     monkeypatch.setattr(train, "load_subjects", lambda data: stripes)
     monkeypatch.setattr(train, "told_apart", lambda pipeline, subjects: subjects)
     before = {name: tensor.clone() for name, tensor in untrained.vae.state_dict().items()}
