@@ -304,7 +304,7 @@ async def find_finished_upscale(session: AsyncSession, *, parent_id: str, parent
     """The upscale of that picture that is in the channel, or about to be; None when none is, or not any more."""
     same = Job.parent_id == parent_id, Job.parent_index == parent_index, Job.action == _UPSCALE
     there = Job.state == JobState.SUCCEEDED, Job.deleted_at.is_(None), Job.undeliverable_at.is_(None)
-    return await _first(session, select(Job).where(*same, *there))
+    return await _first(session, select(Job).where(*same, *there, Job.told_channel_id.is_(None)))
 
 
 async def by_result_message(session: AsyncSession, message_id: int) -> Job | None:

@@ -7,6 +7,4 @@ from bot.service.rows import Job
 
 def job_link(job: Job, message_id: int | None = None) -> str:
     """The address of the job's result, or of another message about it in the job's channel."""
-    if message_id is None and job.told_channel_id is not None:
-        return f"https://discord.com/channels/@me/{job.told_channel_id}/{job.result_message_id}"
     return f"https://discord.com/channels/{job.guild_id}/{job.channel_id}/{message_id or job.result_message_id}"

@@ -424,10 +424,11 @@ async def test_finished_upscale_is_found_until_it_is_deleted(database: Database)
         job("u", parent_id="grid", parent_index=1, action="upscale", state=JobState.SUCCEEDED),
         job("v", parent_id="grid", parent_index=2, action="variation", state=JobState.SUCCEEDED),
         job("f", parent_id="grid", parent_index=3, action="upscale", state=JobState.FAILED),
+        job("d", parent_id="grid", parent_index=4, action="upscale", state=JobState.SUCCEEDED, told_channel_id=99),
     )
     async with database.write() as session:
-        found = [await jobs.find_finished_upscale(session, parent_id="grid", parent_index=n) for n in (1, 2, 3)]
-        assert [row and row.id for row in found] == ["u", None, None]
+        found = [await jobs.find_finished_upscale(session, parent_id="grid", parent_index=n) for n in (1, 2, 3, 4)]
+        assert [row and row.id for row in found] == ["u", None, None, None]
         await jobs.mark_deleted(session, "u", now=LATER)
         assert await jobs.find_finished_upscale(session, parent_id="grid", parent_index=1) is None
 
