@@ -77,7 +77,7 @@ def run_stage(stage: Stage, checkpoint: Path, pace: Pace, *, resume: bool, show:
             losses.append(stage.step(spent / pace.minutes))
             minutes = (time.monotonic() - started) / 60
             spent += minutes
-            bar.update(minutes)
+            bar.update(min(minutes, pace.minutes - bar.n))  # beyond its total tqdm forgets what that was
             if len(losses) >= pace.progress_steps:
                 bar.set_postfix_str(_progress(stage, losses, spent - reported))
                 losses, reported = [], spent

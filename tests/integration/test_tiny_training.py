@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from generation.images.enlarge import Enlarger, load_enlarger
-from generation.tiny import denoiser
+from generation.tiny import denoiser, train
 from generation.tiny.artist import Artist, save_sheet
 from generation.tiny.autoencoder import AutoencoderStage
 from generation.tiny.captions import plain_background
@@ -120,6 +123,17 @@ def test_denoiser_training_is_saved_resumed_and_exported(
     assert not any(str(tmp_path) in text for text in configs), (
         "the weights name folders of the machine that trained them"
     )
+
+
+def test_a_step_that_takes_longer_than_is_left_ends_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(step=120.0)
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    learner = SimpleNamespace(steps=0, state_dict=dict)
+    stage: Any = SimpleNamespace(name="slow", batch=1, learner=learner, step=lambda done: done)
+    run_stage(stage, tmp_path / "slow.pt", Pace(minutes=1), resume=False, show=lambda _: None)
+    assert torch.load(tmp_path / "slow.pt")["minutes"] == 2.0
 
 
 @pytest.mark.usefixtures("short_parts")
