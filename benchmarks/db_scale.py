@@ -30,7 +30,7 @@ from benchmarks import bench
 from benchmarks.bench import Goal, goal, spread
 from bot.service.storage import Storage
 from bot.service.studio import Studio
-from db import jobs, ledger
+from db import ledger, turns
 from db.models import Account, Base
 from db.session import Database
 from generation.recipe import Recipe, Task
@@ -189,10 +189,10 @@ class Desk:
         """One that wins; given back outside the measurement by `give_back`."""
         assert await self.studio.claim() is not None
 
-    async def place_in_queue(self, number: int) -> None:
-        job_id = f"{5_000_000 + self.scale.jobs - number % QUEUED}-1"
+    async def place_in_queue(self, _: int) -> None:
+        """All of them: a waiting message is told its own."""
         async with self.database.read() as session:
-            await jobs.place_in_queue(session, job_id)
+            await turns.in_turn(session)
 
     async def statement(self, number: int) -> None:
         await self.studio.accounts.statement(self.member(number), 0)

@@ -9,11 +9,9 @@ True. An ended job stays as it ended; then only its marks change (delivered, und
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, func, select, true, update
@@ -25,7 +23,7 @@ from db.models import Image, Job, JobState
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
-_LANES = {"turbo": 0, "fast": 1, "relax": 2}
+LANES = {"turbo": 0, "fast": 1, "relax": 2}  # which is claimed first
 _UPSCALE = "upscale"
 
 
@@ -76,7 +74,7 @@ async def claim(
         select(Job.id)
         .where(Job.state == JobState.QUEUED, Job.message_id.is_not(None), running < most)
         .where(Job.action == action if action is not None else true())
-        .order_by(case(_LANES, value=Job.lane), running, Job.created_at, Job.id)
+        .order_by(case(LANES, value=Job.lane), running, Job.created_at, Job.id)
         .limit(1)
     )
     job_id = await session.scalar(ready)
@@ -246,50 +244,6 @@ async def drawn_since(session: AsyncSession, member_id: int, since: datetime) ->
     mine = Job.member_id == member_id, Job.created_at >= since, Job.action != _UPSCALE
     drawing = Job.state.in_((*ACTIVE, JobState.SUCCEEDED))
     return await _jobs(session, select(Job).where(*mine, drawing))
-
-
-async def in_turn(session: AsyncSession) -> Sequence[Job]:
-    """The queued jobs in the order in which they will be claimed.
-
-    Plays the claims through, as if no job ended and none came meanwhile: each claim makes its member's next one wait
-    for the others. The queue is short (limits.py), so this is cheaper than asking the database to do it.
-    """
-    waiting = await in_state(session, JobState.QUEUED)
-    running: Counter[int] = Counter(job.member_id for job in await in_state(session, JobState.RUNNING))
-    return [job for lane in _LANES for job in _turns([job for job in waiting if job.lane == lane], running)]
-
-
-async def queued_ahead(session: AsyncSession, job_id: str) -> Sequence[Job]:
-    """The jobs that will be claimed before this queued one, in that order; none when it isn't queued."""
-    turns = await in_turn(session)
-    return next((turns[:place] for place, job in enumerate(turns) if job.id == job_id), [])
-
-
-def _turns(waiting: Iterable[Job], running: Counter[int]) -> Iterator[Job]:
-    """The jobs of a lane, given oldest first, as they will be claimed; each counts as running from then on.
-
-    Of each member only the oldest can be next, so those alone are compared.
-    """
-    queues: dict[int, deque[Job]] = {}
-    for job in waiting:
-        queues.setdefault(job.member_id, deque()).append(job)
-    heads = [(running[member], queue[0].created_at, queue[0].id, member) for member, queue in queues.items()]
-    heapify(heads)
-    while heads:
-        *_, member = heappop(heads)
-        queue = queues[member]
-        running[member] += 1
-        yield queue.popleft()
-        if queue:
-            heappush(heads, (running[member], queue[0].created_at, queue[0].id, member))
-
-
-async def place_in_queue(session: AsyncSession, job_id: str) -> int:
-    """1 for the job that is claimed next, 0 for one that isn't queued."""
-    job = await get(session, job_id)
-    if job is None or job.state is not JobState.QUEUED:
-        return 0
-    return len(await queued_ahead(session, job_id)) + 1
 
 
 async def find_active(

@@ -6,7 +6,7 @@ off the queue without gaps; batched jobs share its time, which is what `device_m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,18 +19,20 @@ from generation.errors import InvalidRecipe
 from generation.recipe import Recipe
 
 
-async def finish_in(session: AsyncSession, waiting: Sequence[Job]) -> list[float | None]:
-    """Seconds until each of the queued jobs is done; None while no job was measured yet."""
+async def finish_in(session: AsyncSession, in_turn: Iterable[Job]) -> dict[str, float]:
+    """Seconds until each of the queued jobs, given in the order of their turns, is done, by its id; nothing while no
+    job was measured yet.
+    """
     models = {model.source: model for model in await catalogue.all(session)}
     rate = seconds_per_unit(await jobs.recent(session, limit=MAX_WAITING + ETA_SAMPLE), models)
     if rate is None:
-        return [None for _ in waiting]
+        return {}
     before = work_of(await jobs.in_state(session, JobState.RUNNING), models)
     done: dict[str, float] = {}
-    for job in await jobs.in_turn(session):
+    for job in in_turn:
         before += work_of([job], models)
         done[job.id] = before * rate
-    return [done.get(job.id) for job in waiting]
+    return done
 
 
 def seconds_per_unit(recent: Iterable[Job], models: Mapping[str, Model]) -> float | None:

@@ -32,7 +32,7 @@ from bot.service.orders import AccountView, CancelOutcome, Order, Posted, QueueV
 from bot.service.outcome import develop
 from bot.service.reports import Reports
 from bot.service.storage import Storage
-from db import audits, jobs, ledger
+from db import audits, jobs, ledger, turns
 from db.models import Image, Job, JobState
 from db.session import Database
 from generation.events import Finished
@@ -297,7 +297,7 @@ class Studio:
     async def waiting(self) -> tuple[Ticket, ...]:
         """What the waiting messages that are up should say now, next job first."""
         async with self._database.read() as session:
-            posted = [job for job in await jobs.in_turn(session) if job.message_id is not None]
+            posted = [job for job in await turns.in_turn(session) if job.message_id is not None]
             return await views.tickets(session, posted)
 
     async def job(self, job_id: str) -> Job | None:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service import estimates, gate, payers, terms
 from bot.service.orders import AccountView, QueueView, Ticket
-from db import allowances, jobs, ledger, members, preferences
+from db import allowances, jobs, ledger, members, preferences, turns
 from db.models import Job, JobState
 from db.plan_tables import Plan
 from generation.recipe import Lane
@@ -52,13 +52,14 @@ async def queue(session: AsyncSession) -> QueueView:
 async def tickets(session: AsyncSession, waiting: Sequence[Job], warnings: tuple[str, ...] = ()) -> tuple[Ticket, ...]:
     """What the waiting messages of these jobs say now. A paused queue foretells no end."""
     paused = await gate.is_paused(session)
-    etas = [None for _ in waiting] if paused else await estimates.finish_in(session, waiting)
-    places = {job.id: place for place, job in enumerate(await jobs.in_turn(session), start=1)}
+    in_turn = await turns.in_turn(session)
+    ends = {} if paused else await estimates.finish_in(session, in_turn)
+    places = {job.id: place for place, job in enumerate(in_turn, start=1)}
     account_ids = {payers.account_of(job) for job in waiting}
     left = {account_id: (await ledger.balance(session, account_id)).available for account_id in account_ids}
     return tuple(
-        Ticket(job, places.get(job.id, 0), eta_s, left[payers.account_of(job)], warnings, paused)
-        for job, eta_s in zip(waiting, etas, strict=True)
+        Ticket(job, places.get(job.id, 0), ends.get(job.id), left[payers.account_of(job)], warnings, paused)
+        for job in waiting
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db import jobs, members
+from db import jobs, members, turns
 from db.models import Image, Job, JobState
 from db.session import Database
 
@@ -268,7 +268,7 @@ async def test_two_claimers_never_get_one_job(database: Database, database_url: 
         assert set(await session.scalars(select(Job.attempts))) == {1}
 
 
-async def test_place_in_queue_foretells_the_claims(database: Database) -> None:
+async def test_turns_foretell_the_claims(database: Database) -> None:
     await add(
         database,
         *(job(f"ada {n}", created_at=at(n), member_id=ADA) for n in range(3)),
@@ -278,16 +278,10 @@ async def test_place_in_queue_foretells_the_claims(database: Database) -> None:
         job("running", state=JobState.RUNNING, member_id=BEA),
         job("done", state=JobState.SUCCEEDED),
     )
-    ids = ["ada 0", "ada 1", "ada 2", "bea", "carl relax", "carl turbo"]
     async with database.read() as session:
-        places = {job_id: await jobs.place_in_queue(session, job_id) for job_id in ids}
-        ahead = [row.id for row in await jobs.queued_ahead(session, "ada 1")]
-        assert [await jobs.place_in_queue(session, job_id) for job_id in ("running", "done", "unknown")] == [0, 0, 0]
-        assert await jobs.queued_ahead(session, "running") == []
-    order = await drain(database)
-    assert sorted(ids, key=lambda job_id: places[job_id]) == order
-    assert sorted(places.values()) == [1, 2, 3, 4, 5, 6]
-    assert ahead == order[: order.index("ada 1")]
+        foretold = [row.id for row in await turns.in_turn(session)]
+    assert sorted(foretold) == ["ada 0", "ada 1", "ada 2", "bea", "carl relax", "carl turbo"]
+    assert foretold == await drain(database)
 
 
 async def test_counts_tell_one_member_from_all(database: Database) -> None:
@@ -478,7 +472,7 @@ async def test_no_question_scans_the_history(database: Database) -> None:
         assert claimed_job is not None
         await jobs.counts(session)
         await jobs.counts(session, ADA)
-        await jobs.place_in_queue(session, "q7")
+        await turns.in_turn(session)
         await jobs.undelivered(session)
         await jobs.in_state(session, JobState.RUNNING)
         await jobs.find_active(session, parent_id="1", action="reroll", parent_index=None, member_id=ADA)
