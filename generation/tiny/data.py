@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,8 @@ def fetch(cache: Path) -> Path:
     return cache
 
 
-def load_subjects(cache: Path, recolour: bool = True, size: int = SIZE) -> list[Subject]:
-    """Every usable sprite, `size` pixels a side, with its words; hue-shifted copies of those with one clear colour.
+def load_subjects(cache: Path, size: int = SIZE) -> list[Subject]:
+    """Every usable sprite, `size` pixels a side, with its words.
 
     Raises FileNotFoundError when `cache` doesn't hold the packages as `fetch` leaves them.
     """
@@ -104,8 +104,12 @@ def load_subjects(cache: Path, recolour: bool = True, size: int = SIZE) -> list[
         raise FileNotFoundError(f"no known emoji pictures (*.webp) in {fluent}; unpack {PACKAGES['fluent']} there")
     counted = Counter(tag for entry in wanted.values() for tag in {*entry["tags"], *entry["keywords"]})
     rare = {tag for tag, count in counted.items() if count <= LARGEST_TAG}
-    subjects = [_subject(path, entry, rare, size) for path, entry in wanted.items()]
-    return subjects + [copy for subject in subjects for copy in recoloured(subject)] if recolour else subjects
+    return [_subject(path, entry, rare, size) for path, entry in wanted.items()]
+
+
+def with_copies(subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects, and after them hue-shifted copies of those with one clear colour."""
+    return [*subjects, *(copy for subject in subjects for copy in recoloured(subject))]
 
 
 def clean_name(label: str) -> tuple[str, str | None]:

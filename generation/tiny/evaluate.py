@@ -24,7 +24,7 @@ from generation.images.enlarge import load_enlarger
 from generation.tiny.artist import GUIDANCE_SCALE, SHEET_PROMPTS, STEPS, Artist, save_sheet
 from generation.tiny.captions import with_article
 from generation.tiny.compose import Compositor
-from generation.tiny.data import Subject, fetch, load_subjects
+from generation.tiny.data import Subject, fetch, load_subjects, with_copies
 from generation.tiny.model import WEIGHTS, load_pipeline
 from generation.tiny.retrieval import Retrieval, halves, portrait
 from generation.tiny.understanding import Understanding
@@ -236,8 +236,8 @@ def main() -> None:
         )
         if options.sheet:
             save_sheet(artist.finish(artist.draw(SHEET_PROMPTS, seed=1)), options.sheet, columns=6, size=192)
-        subjects = load_subjects(fetch(options.data), recolour=False)
-        understanding = Understanding(artist.pipeline, load_subjects(options.data), len(subjects))
+        subjects = load_subjects(fetch(options.data))
+        understanding = Understanding(artist.pipeline, with_copies(subjects), len(subjects))
         result = understanding.measure(asked) | evaluate(artist, subjects, options.share)
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))
 

@@ -23,7 +23,7 @@ from generation.images.enlarge import Enlarger, load_enlarger
 from generation.tiny.artist import SHEET_PROMPTS, Artist, save_sheet
 from generation.tiny.autoencoder import AutoencoderStage
 from generation.tiny.compass import Compass, CompassStage
-from generation.tiny.data import fetch, load_subjects
+from generation.tiny.data import fetch, load_subjects, with_copies
 from generation.tiny.decoder import DecoderStage
 from generation.tiny.denoiser import DenoiserStage
 from generation.tiny.enlarger import LARGE, EnlargerStage
@@ -126,7 +126,7 @@ def train_autoencoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace,
         teacher = AutoencoderKL.from_pretrained(options.teacher / "vae").to(pipeline.device)
         if not checkpoint.exists():
             pipeline.vae = grown(teacher).to(pipeline.device)
-    stage = AutoencoderStage(pipeline.vae, load_subjects(data), teacher=teacher)
+    stage = AutoencoderStage(pipeline.vae, with_copies(load_subjects(data)), teacher=teacher)
     run_stage(stage, checkpoint, pace, resume=options.resume, show=lambda _: None)
     stage.finish()
     _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
@@ -134,11 +134,11 @@ def train_autoencoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace,
 
 def train_reader(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
     """Our layers of the text encoder, into `out/start`, for the autoencoder that is there."""
-    subjects = told_apart(pipeline, load_subjects(data))
-    stage = ReaderStage(pipeline, subjects, known=len(load_subjects(data, recolour=False)))
+    alone = load_subjects(data)
+    stage = ReaderStage(pipeline, told_apart(pipeline, with_copies(alone)), known=len(alone))
     run_stage(stage, options.out / "reader.pt", pace, resume=options.resume, show=lambda _: None)
-    alone, *pairs = stage.finish()
-    print(f"can't be painted: {alone:.1%} of subjects alone, {max(pairs):.1%} of pairs")
+    single, *pairs = stage.finish()
+    print(f"can't be painted: {single:.1%} of subjects alone, {max(pairs):.1%} of pairs")
     _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
 
 
@@ -148,13 +148,13 @@ def train_compass(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, opt
     stage = CompassStage(compass)
     run_stage(stage, options.out / "compass.pt", pace, resume=options.resume, show=lambda _: None)
     stage.finish()
-    install(pipeline, load_subjects(data), compass)
+    install(pipeline, with_copies(load_subjects(data)), compass)
     _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
 
 
 def train_denoiser(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
     """Leaves its checkpoint in `out`; `export` makes weights of it."""
-    stage = DenoiserStage(pipeline, told_apart(pipeline, load_subjects(data)))
+    stage = DenoiserStage(pipeline, told_apart(pipeline, with_copies(load_subjects(data))))
     sheets = Sheets(pipeline, stage.learner.average, options.out / "sheets")
     run_stage(stage, options.out / "denoiser.pt", pace, resume=options.resume, show=sheets.draw)
 
@@ -162,7 +162,7 @@ def train_denoiser(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, op
 def train_decoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
     """Into `out/start`, for the denoiser that `out` has. The latents stay what they were."""
     _average(pipeline, options.out / "denoiser.pt")
-    stage = DecoderStage(pipeline, told_apart(pipeline, load_subjects(data)), Perception())
+    stage = DecoderStage(pipeline, told_apart(pipeline, with_copies(load_subjects(data))), Perception())
     run_stage(stage, options.out / "decoder.pt", pace, resume=options.resume, show=lambda _: None)
     stage.finish()
     _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
@@ -171,7 +171,7 @@ def train_decoder(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, opt
 def train_enlarger(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
     """Into `out/start`, for the autoencoder that is there."""
     enlarger = load_enlarger(options.out / "start") or Enlarger()
-    subjects = load_subjects(data, recolour=False, size=LARGE)
+    subjects = load_subjects(data, size=LARGE)
     stage = EnlargerStage(enlarger.requires_grad_(True).to(pipeline.device), pipeline.vae, subjects)
     run_stage(stage, options.out / "enlarger.pt", pace, resume=options.resume, show=lambda _: None)
     stage.finish()

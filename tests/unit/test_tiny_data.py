@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generation.tiny.data import clean_name, dominant_colour, is_held_out, load_subjects, recoloured
+from generation.tiny.data import clean_name, dominant_colour, is_held_out, load_subjects, with_copies
 from generation.tiny.vocabulary import COLOURS
 
 EMOJI = (
@@ -76,7 +76,7 @@ def test_dominant_colour_is_none_for_a_motley_and_for_nothing() -> None:
 
 
 def test_load_subjects_skips_flags_and_buttons_but_keeps_the_shapes(packages: Path) -> None:
-    subjects = load_subjects(packages, recolour=False)
+    subjects = load_subjects(packages)
     assert {subject.names for subject in subjects} == {
         ("apple",),
         ("dog face", "dog"),
@@ -101,7 +101,7 @@ def test_words_come_from_both_packages_tidied(packages: Path) -> None:
 
 
 def test_held_out_words_are_kept_from_every_caption(packages: Path) -> None:
-    for subject in load_subjects(packages, recolour=False):
+    for subject in load_subjects(packages):
         assert all(is_held_out(tag) for tag in subject.held_out)
         assert not any(is_held_out(tag) for tag in subject.tags)
 
@@ -111,14 +111,17 @@ def test_about_one_word_in_nine_is_held_out() -> None:
 
 
 def test_colours_are_said_where_the_name_says_them(packages: Path) -> None:
-    found = {subject.names[0]: subject for subject in load_subjects(packages, recolour=False)}
+    found = {subject.names[0]: subject for subject in load_subjects(packages)}
     assert (found["apple"].colour, found["apple"].must_say_colour) == ("red", True)
     assert (found["automobile"].colour, found["automobile"].must_say_colour) == ("blue", False)
 
 
 def test_recoloured_copies_have_the_colour_that_they_are_named_after(packages: Path) -> None:
-    apple = next(subject for subject in load_subjects(packages, recolour=False) if "apple" in subject.names)
-    copies = recoloured(apple)
+    subjects = load_subjects(packages)
+    apple = next(subject for subject in subjects if "apple" in subject.names)
+    everyone = with_copies(subjects)
+    assert everyone[: len(subjects)] == subjects
+    copies = [copy for copy in everyone[len(subjects) :] if copy.names == apple.names]
     assert {"blue", "green", "yellow"} <= {copy.colour for copy in copies}
     assert all(dominant_colour(copy.pixels) == copy.colour != "red" for copy in copies)
     assert sum(copy.weight for copy in copies) < apple.weight
@@ -126,6 +129,6 @@ def test_recoloured_copies_have_the_colour_that_they_are_named_after(packages: P
 
 
 def test_faces_keep_their_colour(packages: Path) -> None:
-    subjects = load_subjects(packages)
+    subjects = with_copies(load_subjects(packages))
     assert sum("smiley" in subject.names for subject in subjects) == 1
     assert sum("apple" in subject.names for subject in subjects) > 1
