@@ -42,14 +42,6 @@ class Compositor:
             canvas[rows] = sprites[:, :3] + canvas[rows] * (1 - sprites[:, 3:])
         return canvas.clamp(0, 1) * 2 - 1
 
-    def opacity(self, scenes: Sequence[Scene], height: int = SIZE, width: int = SIZE) -> Tensor:
-        """(n, 1, height, width) in 0..1: how much of what is behind them the scenes' subjects hide."""
-        clear = torch.ones(len(scenes), 1, height, width)
-        for layer in range(max((len(scene.placed) for scene in scenes), default=0)):
-            rows = [row for row, scene in enumerate(scenes) if len(scene.placed) > layer]
-            clear[rows] *= 1 - self._laid_out([scenes[row].placed[layer] for row in rows], height, width)[:, 3:]
-        return 1 - clear
-
     def _laid_out(self, placed: Sequence[Placed], height: int, width: int) -> Tensor:
         """(n, 4, height, width): premultiplied RGBA of each subject at its place."""
         laid_out = torch.empty(len(placed), 4, height, width)

@@ -21,7 +21,7 @@ from generation.tiny.learner import Learner
 from generation.tiny.model import encode
 from generation.tiny.perception import Perception
 from generation.tiny.precision import mixed
-from generation.tiny.scenes import Scene, at_rest, draw_scenes
+from generation.tiny.scenes import Scene, astray, draw_scenes
 
 PAIRS = 0.3  # the share of scenes with two subjects, whose details are the finest
 DRAWN = 8 * BATCH  # scenes that the denoiser draws at a time
@@ -53,7 +53,7 @@ class DecoderStage:
     def step(self, done: float) -> float:
         rng = random.Random(f"decoder {self.learner.steps}")
         drawn, meant = self._next_drawn(rng)
-        true = self._compose(draw_scenes(self._subjects, self.batch - len(drawn), rng, PAIRS))
+        true = self._compose(astray(draw_scenes(self._subjects, self.batch - len(drawn), rng, PAIRS), rng))
         encoded = encode(self._vae, true)
         latents = torch.cat([encoded + torch.randn_like(encoded) * NOISE * encoded.std(), drawn])
         target = torch.cat([true, meant])
@@ -87,7 +87,7 @@ class DecoderStage:
         """Latents as a sampler leaves them, and the pictures that were meant."""
         scenes = [scene for scene in draw_scenes(self._subjects, 2 * DRAWN, rng, PAIRS) if scene.settled][:DRAWN]
         latents = torch.cat([self._sample(scenes[i : i + BATCH], rng) for i in range(0, len(scenes), BATCH)])
-        meant = self._compose([at_rest(scene) for scene in scenes])
+        meant = self._compose(scenes)
         for _ in range(PASSES):
             for rows in torch.randperm(len(scenes)).split(self.batch // 2):
                 yield latents[rows], meant[rows]

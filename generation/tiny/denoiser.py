@@ -15,7 +15,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
 from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at, scaled
-from generation.tiny.model import encode
+from generation.tiny.model import encode, read
 from generation.tiny.painter import paint
 from generation.tiny.patches import SIDE, VALUES
 from generation.tiny.precision import mixed
@@ -74,7 +74,7 @@ class DenoiserStage:
         subjects: list[Subject],
         batch: int = 32,
         parts: int = 12,
-        passes: int = 10,
+        passes: int = 5,
     ):
         self.batch = min(batch, PART)
         self.pipeline, self._subjects, self._parts, self._passes = pipeline, subjects, parts, passes
@@ -86,7 +86,7 @@ class DenoiserStage:
         self._looks = Looks(pipeline.vae, subjects, Directions.of(pipeline.text_encoder.config.hidden_size, VALUES))
         self._norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
         self._alphas = pipeline.scheduler.alphas_cumprod.to(pipeline.device)
-        self._nothing = self._read([""])
+        self._nothing = read(pipeline, [""])
         self._batches: Iterator[tuple[Part, Tensor]] = iter(())
 
     def step(self, done: float) -> float:
@@ -167,7 +167,7 @@ class DenoiserStage:
 
     def _new_part(self, shape: tuple[int, int], rng: random.Random) -> Part:
         scenes = draw_scenes(self._subjects, PART, rng)
-        states, seen = self._read([scene.prompt for scene in scenes])
+        states, seen = read(self.pipeline, [scene.prompt for scene in scenes])
         looks = scaled(self._looks.of_scenes(scenes).to(states.device), self._norm)[:, SUBJECTS].half()
         settled = torch.tensor([scene.settled for scene in scenes])
         return Part(self._encode_pictures(scenes, shape), states.half(), seen, looks, said_at(seen), settled)
@@ -176,21 +176,6 @@ class DenoiserStage:
         vae = self.pipeline.vae
         scale = 1 << (len(vae.config.block_out_channels) - 1)
         return encode(vae, self._compositor.draw(scenes, shape[0] * scale, shape[1] * scale))
-
-    @torch.no_grad()
-    def _read(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        """The reading layers' states (n, 57, width), and which tokens (n, 57) others may attend to."""
-        pipeline = self.pipeline
-        tokens = pipeline.tokenizer(
-            prompts,
-            padding="max_length",
-            truncation=True,
-            max_length=pipeline.tokenizer.model_max_length,
-            return_tensors="pt",
-        ).to(pipeline.device)
-        with mixed(pipeline.device):
-            said = pipeline.text_encoder(tokens.input_ids, tokens.attention_mask, output_hidden_states=True)
-        return said.hidden_states[-2].float(), tokens.attention_mask.bool()
 
 
 def _train_plainly(unet: torch.nn.Module) -> None:

@@ -14,7 +14,7 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import SIZE, Subject
 from generation.tiny.learner import Learner
 from generation.tiny.precision import mixed
-from generation.tiny.scenes import draw_scenes
+from generation.tiny.scenes import astray, draw_scenes
 
 LARGE = 2 * SIZE  # the data's pictures have 256 pixels a side
 CROP = 32  # pixels a side that a step looks at, before enlarging
@@ -38,7 +38,8 @@ class EnlargerStage:
     def step(self, done: float) -> float:
         rng = random.Random(f"enlarger {self.learner.steps}")
         device = next(self.enlarger.parameters()).device
-        originals = self._compositor.draw(draw_scenes(self._subjects, self.batch, rng), LARGE, LARGE).to(device)
+        scenes = astray(draw_scenes(self._subjects, self.batch, rng), rng)
+        originals = self._compositor.draw(scenes, LARGE, LARGE).to(device)
         exact, decoded = originals.chunk(2)
         losses = []
         for large, small, scale in (

@@ -9,9 +9,8 @@ import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from diffusers import StableDiffusionPipeline
 from torch import Tensor, nn
 
-from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
-from generation.tiny.looks import Directions, Looks, portraits, scaled, twins
+from generation.tiny.looks import Directions, Looks, scaled, twins
 from generation.tiny.patches import VALUES, Contents, cut
 from generation.tiny.scenes import LAYOUTS
 
@@ -21,7 +20,7 @@ class Lesson:
     """What the layer is to paint, all as states before or after it are, not as they are normalised.
 
     `said` (3, n, 2, width) are the states that say looks, of a subject alone (as the first), and as the first and
-    second of either layout; `painted` (3, n, 32, 40) is what belongs on the patches, for pairs of a subject with
+    second of either layout; `painted` (3, n, 32, 64) is what belongs on the patches, for pairs of a subject with
     itself. `nobody` (width,) is a first token that names nothing, `patches` (33, width) the patches' own states,
     `others` (m, width) words' states.
     """
@@ -41,11 +40,11 @@ def new_lesson(pipeline: StableDiffusionPipeline, looks: Looks, subjects: list[S
     numbers, nothing = torch.arange(count), torch.full((count,), -1)
     meant = [torch.stack([numbers, nothing, nothing], 1)]
     meant += [torch.stack([numbers, numbers, nothing + 1 + layout], 1) for layout in range(len(LAYOUTS))]
-    scenes = [portraits(subjects), *(twins(subjects, layout) for layout in LAYOUTS)]
-    contents = Contents(pipeline.vae, Compositor())
+    contents = Contents(pipeline.vae)
+    pairs = [contents.of(twins(subjects, layout)) for layout in LAYOUTS]
     return Lesson(
         said=torch.stack([scaled(looks.of(rows), norm).cpu() for rows in meant]),
-        painted=torch.stack([cut(contents.of(drawn)) for drawn in scenes]),
+        painted=torch.stack([cut(drawn) for drawn in (looks.contents, *pairs)]),
         nobody=nobody,
         patches=patch_states(Directions.of(encoder.config.hidden_size, VALUES), norm).cpu(),
         others=words,

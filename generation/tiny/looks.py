@@ -1,4 +1,4 @@
-"""What each subject looks like, in 344 numbers: the main components of its latents. Knows no words."""
+"""What each subject looks like, in 344 numbers: the main components of its content (patches.py). Knows no words."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from generation.tiny.captions import Background
-from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
-from generation.tiny.scenes import APART, LAYOUTS, PAIRED, Placed, Scene
+from generation.tiny.patches import BEHIND, Contents
+from generation.tiny.scenes import ALONE, APART, LAYOUTS, PAIRED, Placed, Scene
 from generation.tiny.text_encoder import PATCH_TOKENS, WORD_TOKENS
 
-COMPONENTS = 344  # 99.5 % of the variance of the 2,799 subjects' latents
-FIRST = 256  # those that the committed denoiser has known longest: their directions stay
-WIDTH = 0.9
+COMPONENTS = 344  # 97 % of the variance of the 2,799 subjects' contents
+FIRST = 256  # those that the committed reader has known longest: their directions stay
 SUBJECTS = [0, 1, 1]  # whose looks are said at each of the three places (`said_at`)
-GRAY = Background("gray", ((0.0, (128, 128, 128)),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ class Directions:
 
 class Looks:
     """Text encoder states that say what a subject looks like: its components, and its slot. No subject (-1): the slot
-    alone.
+    alone. `contents` (n, 8, 16, 16) are what they are the components of.
 
     Components are divided by a root of their spread, so that small ones, which tell one face from another, count too.
     Their signs, which no decomposition settles, are such that the largest part is positive: training goes on from the
@@ -67,7 +64,8 @@ class Looks:
     def __init__(self, autoencoder: AutoencoderKL, subjects: Sequence[Subject], directions: Directions) -> None:
         self._places = {id(subject): place for place, subject in enumerate(subjects)}
         self._directions = directions
-        pictures = _latents(autoencoder, subjects).flatten(1)
+        self.contents = Contents(autoencoder).of(portraits(subjects))
+        pictures = self.contents.flatten(1)
         pictures = pictures - pictures.mean(0)
         _, spread, components = torch.linalg.svd(pictures, full_matrices=False)
         spread, components = spread[:COMPONENTS], components[:COMPONENTS]
@@ -122,27 +120,17 @@ def scaled(states: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
 
 
 def portraits(subjects: Sequence[Subject]) -> list[Scene]:
-    """Each subject alone on gray, in the middle."""
-    return [Scene((Placed(subject, 0.0, 0.0, WIDTH),), GRAY, "") for subject in subjects]
+    """Each subject alone, in the middle."""
+    return [Scene((Placed(subject, 0.0, 0.0, ALONE[None]),), BEHIND[0], "") for subject in subjects]
 
 
 def twins(subjects: Sequence[Subject], layout: str) -> list[Scene]:
-    """Each subject on gray with itself, as pairs of one of LAYOUTS stand that don't stray."""
+    """Each subject with itself, as pairs of one of LAYOUTS stand."""
     x, y = (APART, 0.0) if layout == "beside" else (0.0, APART)
-    width = sum(PAIRED[None]) / 2
     return [
-        Scene(tuple(Placed(subject, x * side, y * side, width) for side in (-1, 1)), GRAY, "") for subject in subjects
+        Scene(tuple(Placed(subject, x * side, y * side, PAIRED[None]) for side in (-1, 1)), BEHIND[0], "")
+        for subject in subjects
     ]
-
-
-@torch.no_grad()
-def _latents(autoencoder: AutoencoderKL, subjects: Sequence[Subject]) -> Tensor:
-    """(n, 4, 16, 16)."""
-    compositor, parts = Compositor(), []
-    for start in range(0, len(subjects), 64):
-        pictures = compositor.draw(portraits(subjects[start : start + 64])).to(autoencoder.device)
-        parts.append(autoencoder.encode(pictures).latent_dist.mean.float().cpu())
-    return torch.cat(parts)
 
 
 def _random(width: int, count: int, seed: int) -> Tensor:

@@ -118,8 +118,25 @@ def hear(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> Tensor:
     return torch.cat([pipeline.encode_prompt(part, pipeline.device, 1, False)[0] for part in parts])
 
 
+@torch.no_grad()
+def read(pipeline: StableDiffusionPipeline, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """What the text encoder's last layer paints from: the reading layers' states (n, 57, width), and which tokens
+    (n, 57) others may attend to.
+    """
+    tokens = pipeline.tokenizer(
+        list(prompts),
+        padding="max_length",
+        truncation=True,
+        max_length=pipeline.tokenizer.model_max_length,
+        return_tensors="pt",
+    ).to(pipeline.device)
+    with mixed(pipeline.device):
+        said = pipeline.text_encoder(tokens.input_ids, tokens.attention_mask, output_hidden_states=True)
+    return said.hidden_states[-2].float(), tokens.attention_mask.bool()
+
+
 def new_denoiser() -> UNet2DConditionModel:
-    """Untrained: latents (n, 4, 16, 16) and the text encoder's states (n, tokens, 384), 22.0 M parameters.
+    """Untrained: latents (n, 4, 16, 16) and the text encoder's states (n, tokens, 384), 22.7 M parameters.
 
     The states, pooled, are also added to the time embedding, which scales the features of every layer. At the finest
     level attention sees the prompt alone: it copies what the text encoder has painted (wiring.py).
@@ -134,7 +151,7 @@ def new_denoiser() -> UNet2DConditionModel:
         out_channels=4,
         cross_attention_dim=384,
         block_out_channels=(96, 160, 256),
-        layers_per_block=1,
+        layers_per_block=(2, 1, 1),  # one more behind the attention that copies
         attention_head_dim=8,
         only_cross_attention=(True, False, False),
         mid_block_only_cross_attention=False,

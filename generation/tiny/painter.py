@@ -17,9 +17,9 @@ from transformers import BertModel
 
 from generation.tiny.gates import ALONE, ARRANGED, DRAWN, GATES, OPEN, SIDES, Where, set_gates, solved, with_one
 from generation.tiny.lesson import Lesson
-from generation.tiny.looks import Directions
+from generation.tiny.looks import SUBJECTS, Directions, said_at
 from generation.tiny.patches import VALUES
-from generation.tiny.text_encoder import PATCH_TOKENS
+from generation.tiny.text_encoder import MAX_TOKENS, PATCH_TOKENS, WORD_TOKENS
 
 SWING = 3.0  # the largest number that a unit reckons, before the gate
 BROUGHT = 0.4  # how strong the looks that attention brings are, beside what stands on a patch
@@ -65,12 +65,27 @@ def _others(lesson: Lesson) -> list[tuple[Where, Tensor]]:
 
 @torch.no_grad()
 def paint(encoder: BertModel, states: Tensor, seen: Tensor) -> Tensor:
-    """What the denoiser hears of states (n, 57, width) as the reading layers say them; the taught layer's forward."""
-    mask = hiding(seen)
-    layer = encoder.encoder.layer[-1].eval()
-    arrived = layer.attention(states, mask)[0]
+    """What the denoiser hears of states (n, 57, width) as the reading layers say them, `seen` (n, 57)."""
+    return painted_by(encoder.encoder.layer[-1].eval(), states, seen)
+
+
+def painted_by(layer: nn.Module, states: Tensor, seen: Tensor) -> Tensor:
+    """The taught layer's forward."""
+    arrived = layer.attention(states, hiding(seen))[0]
     painted: Tensor = layer.output(layer.intermediate(arrived), arrived)
     return painted
+
+
+def painted_patches(encoder: BertModel, lesson: Lesson) -> Tensor:
+    """What `encoder` paints of looks that are said exactly in a prompt of no words: (3 n, 33, width)."""
+    seen = (torch.arange(MAX_TOKENS) < 2)[None]
+    parts = []
+    for said in lesson.said.flatten(0, 1).split(256):
+        states = torch.zeros(len(said), MAX_TOKENS, said.shape[-1])
+        states[:, said_at(seen)[0]] = said[:, SUBJECTS]
+        states[:, WORD_TOKENS:] = lesson.patches
+        parts.append(paint(encoder, states, seen.expand(len(said), -1))[:, WORD_TOKENS:])
+    return torch.cat(parts)
 
 
 def hiding(seen: Tensor) -> Tensor:

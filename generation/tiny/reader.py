@@ -31,8 +31,9 @@ PART = 512  # captions that MiniLM reads together
 EMPTY = 0.02  # the share of empty prompts
 PAIRS = 0.3  # the share of captions with two subjects, which are harder to read than to draw
 ARRANGED = 20.0  # how much more than other directions those count that say a layout: it decides on all patches
+PLACED = 3.0  # how much more the patches count: a hundredth off, and what is painted is twice as wrong
 LONG = 0.08  # the share of parts whose captions are longer than the word tokens
-SAMPLED = 2  # patches that each caption is learnt with; they don't see one another
+SAMPLED = 4  # patches that each caption is learnt with; they don't see one another
 EXAMPLES = 14  # parts from which the memory's units are first set
 EXAMPLES_OF_WORDS = 6000  # states of words that the last layer must leave alone
 FIRES, REST = 3.0, -3.0  # beyond these a unit is as it should be
@@ -109,7 +110,8 @@ class ReaderStage:
         looks = read[rows, where].float() - wanted
         arranged = (looks / self._norm.weight) @ self._directions.layouts.T.to(device)
         wrong = looks.square().mean((0, 2)).sum() + ARRANGED * arranged.square().mean((0, 2)).sum() / looks.shape[-1]
-        wrong += (read[:, patches] - self._patches[part.positions[:, patches] - WORD_TOKENS]).square().mean()
+        placed = read[:, patches] - self._patches[part.positions[:, patches] - WORD_TOKENS]
+        wrong += PLACED * placed.square().mean()
         unsure = self._unsure(fired[rows, where].float(), meant[:, SUBJECTS])
         return self.learner.update(wrong + kept[:, :WORD_TOKENS].square().mean() + unsure, done, decay_from=0.5)
 

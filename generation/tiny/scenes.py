@@ -13,15 +13,17 @@ PAIRS = 0.12  # the share of scenes with two subjects
 SIZED = 0.1  # the share of single subjects whose size is said
 CONTRASTED = 0.3  # the share of pairs with a big and a small one
 APART = 0.48  # how far the two of a pair stand from the middle, as a share of half the picture
-WANDER = 0.02  # how far a subject strays from its place, as a share of half the picture
+WANDER = 0.35  # how far a small subject alone strays from the middle, as a share of half the picture
+STRAYS = 0.04  # how far a scene `astray` is off, in places as a share of half the picture and in widths
 OPEN = 0.06  # the share of scenes whose background isn't said
 LOOSE_WORDS = 0.2  # the share of subjects called by a tag, not by name
 
 LAYOUTS = ("beside", "above")  # how the first of a pair stands to the second
 
-# Widths of a subject as shares of the picture's shorter side.
-ALONE = {None: (0.87, 0.91), "small": (0.4, 0.55), "big": (1.0, 1.06)}
-PAIRED = {None: (0.44, 0.5), "small": (0.28, 0.34), "big": (0.54, 0.6)}
+# Widths of a subject as shares of the picture's shorter side. One for each size: a denoiser that can't know where
+# a subject ends draws all its ends at once.
+ALONE = {None: 0.9, "small": 0.48, "big": 1.03}
+PAIRED = {None: 0.47, "small": 0.31, "big": 0.57}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,8 @@ class Scene:
 
     @property
     def settled(self) -> bool:
-        """Whether the words leave little to chance: neither what lies behind nor where a small subject stands."""
-        strays = WANDER if len(self.placed) == 1 else APART + WANDER
-        return not self.open and all(max(abs(one.x), abs(one.y)) <= strays for one in self.placed)
+        """Whether the words leave nothing to chance: neither what lies behind nor where a small subject stands."""
+        return not self.open and (len(self.placed) > 1 or self.placed[0].width != ALONE["small"])
 
     @property
     def layout(self) -> str | None:
@@ -72,25 +73,21 @@ def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random, pai
     ]
 
 
-def at_rest(scene: Scene) -> Scene:
-    """A settled scene as its words alone tell it: nothing strays, and widths are the middle of what they may be."""
-    ranges = (ALONE if len(scene.placed) == 1 else PAIRED).values()
-    still = []
-    for one in scene.placed:
-        low, high = min(ranges, key=lambda span: abs(sum(span) / 2 - one.width))
-        still.append(replace(one, x=_home(one.x), y=_home(one.y), width=(low + high) / 2))
-    return replace(scene, placed=tuple(still))
+def astray(scenes: Sequence[Scene], rng: random.Random) -> list[Scene]:
+    """The scenes with everything a little off its place and its size: for those who learn pictures, not words."""
+    return [replace(scene, placed=tuple(_moved(one, rng) for one in scene.placed)) for scene in scenes]
 
 
-def _home(strayed: float) -> float:
-    return min((-APART, 0.0, APART), key=lambda place: abs(place - strayed))
+def _moved(one: Placed, rng: random.Random) -> Placed:
+    across, down, wider = (rng.uniform(-STRAYS, STRAYS) for _ in range(3))
+    return replace(one, x=one.x + across, y=one.y + down, width=one.width * (1 + wider))
 
 
 def _single(subject: Subject, rng: random.Random) -> Scene:
     size = rng.choice(("small", "big")) if rng.random() < SIZED else None
-    wander = 0.35 if size == "small" else WANDER
     background = draw_background(rng)
-    placed = _place(subject, 0.0, 0.0, rng.uniform(*ALONE[size]), wander, rng)
+    x, y = (rng.uniform(-WANDER, WANDER) if size == "small" else 0.0 for _ in "xy")
+    placed = Placed(subject, x, y, ALONE[size])
     return _asked((placed,), background, _say(subject, size, rng), rng)
 
 
@@ -101,7 +98,7 @@ def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
         sizes = ("small", "big") if rng.random() < 0.5 else ("big", "small")
     x, y = (APART, 0.0) if relation == "beside" else (0.0, APART)
     placed = tuple(
-        _place(subject, x * side, y * side, rng.uniform(*PAIRED[size]), WANDER, rng)
+        Placed(subject, x * side, y * side, PAIRED[size])
         for subject, size, side in zip((first, second), sizes, (-1, 1), strict=True)
     )
     words = [_say(subject, size, rng) for subject, size in zip((first, second), sizes, strict=True)]
@@ -111,11 +108,6 @@ def _pair(first: Subject, second: Subject, rng: random.Random) -> Scene:
 def _asked(placed: tuple[Placed, ...], background: Background, said: str, rng: random.Random) -> Scene:
     left_open = rng.random() < OPEN
     return Scene(placed, background, caption(said, None if left_open else background, rng), left_open)
-
-
-def _place(subject: Subject, x: float, y: float, width: float, wander: float, rng: random.Random) -> Placed:
-    moved = x + rng.uniform(-wander, wander), y + rng.uniform(-wander, wander)
-    return Placed(subject, *moved, width)
 
 
 def _say(subject: Subject, size: str | None, rng: random.Random) -> str:

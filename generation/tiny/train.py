@@ -38,12 +38,13 @@ from generation.tiny.model import (
     write_weights,
 )
 from generation.tiny.neighbours import told_apart
+from generation.tiny.painting import PainterStage
 from generation.tiny.perception import Perception
 from generation.tiny.reader import ReaderStage
 from generation.tiny.text_encoder import new_own_layers, own_layers
 from generation.tiny.wiring import install
 
-STAGES = ("autoencoder", "reader", "compass", "denoiser", "decoder", "enlarger")
+STAGES = ("autoencoder", "reader", "painter", "compass", "denoiser", "decoder", "enlarger")
 BAR = "{desc} {percentage:3.0f} %|{bar}| {n:.1f} of {total:.0f} min, {postfix}"
 
 
@@ -107,8 +108,9 @@ def train(options: argparse.Namespace) -> None:
     for name, share, stage in (
         ("autoencoder", 0.2, train_autoencoder),
         ("reader", 0.1, train_reader),
+        ("painter", 0.05, train_painter),
         ("compass", 0.05, train_compass),
-        ("denoiser", 0.4, train_denoiser),
+        ("denoiser", 0.35, train_denoiser),
         ("decoder", 0.15, train_decoder),
         ("enlarger", 0.1, train_enlarger),
     ):
@@ -139,6 +141,14 @@ def train_reader(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, opti
     run_stage(stage, options.out / "reader.pt", pace, resume=options.resume, show=lambda _: None)
     single, *pairs = stage.finish()
     print(f"can't be painted: {single:.1%} of subjects alone, {max(pairs):.1%} of pairs")
+    _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
+
+
+def train_painter(pipeline: StableDiffusionPipeline, data: Path, pace: Pace, options: argparse.Namespace) -> None:
+    """The text encoder's last layer, into `out/start`, for the reading layers that are there."""
+    stage = PainterStage(pipeline, told_apart(pipeline, with_copies(load_subjects(data))))
+    run_stage(stage, options.out / "painter.pt", pace, resume=options.resume, show=lambda _: None)
+    stage.finish()
     _write(options.out / "start", pipeline, load_enlarger(options.out / "start"))
 
 

@@ -2,7 +2,7 @@
 
 Its channels are the first of each level. They see none of the other channels, so that what they say depends on nothing
 but the place; the others may read them. With them and the keys of the patches, attention at the finest level brings
-each position its own five numbers. Training must leave all of this as it is: `wired` lists it.
+each position its own eight numbers. Training must leave all of this as it is: `wired` lists it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ from dataclasses import dataclass
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import BertModel
 
 from generation.tiny.compass import COARSE, FINE, HEAD_WIDTH, HEADS, MIDDLE, Compass
 from generation.tiny.data import Subject
-from generation.tiny.lesson import Lesson, new_lesson
-from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at
+from generation.tiny.lesson import new_lesson
+from generation.tiny.looks import Directions, Looks
 from generation.tiny.model import hear
-from generation.tiny.painter import paint
+from generation.tiny.painter import painted_patches
 from generation.tiny.patches import CHANNELS, VALUES
 from generation.tiny.scenes import draw_scenes
-from generation.tiny.text_encoder import MAX_TOKENS, PATCH_TOKENS, WORD_TOKENS
+from generation.tiny.text_encoder import PATCH_TOKENS, WORD_TOKENS
 
 CAUTION = 30.0  # keeps the regressions from what only exact states would tell
 APART = -150.0  # logits by which words fall behind patches
 LOUD = 0.7  # how strong what is copied is
 EXAMPLES = 512  # prompts whose words are told from patches
-OPACITY = 2.0  # a fifth channel of about the latents' size
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,15 @@ def wire(denoiser: UNet2DConditionModel, compass: Compass) -> None:
         place.part.proj_in.weight[:, : place.leaving] = 0
         place.part.proj_out.weight[: place.leaving] = 0
         place.part.proj_out.bias[: place.leaving] = 0
-    last = denoiser.up_blocks[2].resnets[1]  # reads the compass no more
+    for block in denoiser.down_blocks[0].resnets[1:]:  # adds nothing to the compass
+        block.conv2.weight[:FINE], block.conv2.bias[:FINE] = 0, 0
     leftover = list(_entering(FINE, denoiser.config.block_out_channels[0], FINE))
-    last.conv1.weight[:, leftover] = 0
-    last.conv_shortcut.weight[:, leftover] = 0
-    copying, free = denoiser.up_blocks[2].attentions
+    for block in denoiser.up_blocks[2].resnets[1:]:  # read the compass no more
+        block.conv1.weight[:, leftover] = 0
+        block.conv_shortcut.weight[:, leftover] = 0
+    copying, *free = denoiser.up_blocks[2].attentions
     copying.group_norm.weight[:FINE], copying.group_norm.bias[:FINE] = compass.norm.weight, compass.norm.bias
-    for part in (copying.to_q, copying.to_out[0], free.to_out[0]):
+    for part in (copying.to_q, copying.to_out[0], *(attention.to_out[0] for attention in free)):
         part.weight.zero_(), part.bias.zero_()
     weight = compass.query.weight.clone().view(HEADS, HEAD_WIDTH, FINE)
     bias = compass.query.bias.clone().view(HEADS, HEAD_WIDTH)
@@ -109,7 +109,7 @@ def copy_patches(
 ) -> None:
     """Teaches the finest attention, by regression, what the patches' states say.
 
-    `patches` (n, 33, width) are painted states, `contents` (n, 32, 40) what is painted on them, `words` (m, width)
+    `patches` (n, 33, width) are painted states, `contents` (n, 32, 64) what is painted on them, `words` (m, width)
     states that are no patches.
     """
     attention = denoiser.up_blocks[2].attentions[0]
@@ -128,7 +128,6 @@ def copy_patches(
     cells = torch.zeros(count, PATCH_TOKENS, heads, HEAD_WIDTH)
     numbers = contents.view(count, PATCH_TOKENS - 1, CHANNELS, HEADS).transpose(2, 3)
     cells[:, :-1, :HEADS, :CHANNELS] = numbers
-    cells[..., CHANNELS - 1] *= OPACITY
     _set(attention.add_v_proj, _regression(flat, cells.flatten(0, 1).flatten(1), torch.ones(len(flat))))
     others = attention.to_out[0].weight.shape[0] - FINE
     spreading = torch.linalg.qr(torch.randn(others, CHANNELS))[0] * others**0.5 * LOUD
@@ -150,18 +149,6 @@ def install(pipeline: StableDiffusionPipeline, subjects: list[Subject], compass:
     pipeline.to(device)
 
 
-def painted_patches(encoder: BertModel, lesson: Lesson) -> Tensor:
-    """What `encoder` paints of looks that are said exactly in a prompt of no words: (3 n, 33, width)."""
-    seen = (torch.arange(MAX_TOKENS) < 2)[None]
-    parts = []
-    for said in lesson.said.flatten(0, 1).split(256):
-        states = torch.zeros(len(said), MAX_TOKENS, said.shape[-1])
-        states[:, said_at(seen)[0]] = said[:, SUBJECTS]
-        states[:, WORD_TOKENS:] = lesson.patches
-        parts.append(paint(encoder, states, seen.expand(len(said), -1))[:, WORD_TOKENS:])
-    return torch.cat(parts)
-
-
 def wired(denoiser: UNet2DConditionModel) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The parameters, and their rows, that training must leave as they are."""
     blocks, between, transformers = places(denoiser)
@@ -179,6 +166,8 @@ def wired(denoiser: UNet2DConditionModel) -> Iterator[tuple[nn.Parameter, Tensor
         yield from _rows(place.part, place.leaving)
     for place in transformers:
         yield from _rows(place.part.proj_out, place.leaving)
+    for block in denoiser.down_blocks[0].resnets[1:]:
+        yield from _rows(block.conv2, FINE)
     copying = denoiser.up_blocks[2].attentions[0]
     yield from _rows(copying.group_norm, FINE)
     yield from _rows(copying.to_out[0], FINE)

@@ -18,7 +18,7 @@ from generation.tiny.captions import (
     with_article,
 )
 from generation.tiny.data import Subject
-from generation.tiny.scenes import PAIRS, Scene, at_rest, draw_scenes
+from generation.tiny.scenes import PAIRS, STRAYS, Scene, astray, draw_scenes
 from generation.tiny.vocabulary import COLOUR_WORDS, COLOURS, PLACE_WORDS, PLACES
 
 
@@ -131,16 +131,26 @@ def test_scenes_are_settled_unless_the_words_leave_something_to_chance(scenes: l
     assert all(scene.settled for scene in others)
 
 
-def test_at_rest_all_scenes_of_the_same_words_are_the_same(scenes: list[Scene]) -> None:
+def test_a_settled_prompt_means_one_picture(scenes: list[Scene]) -> None:
     settled = [scene for scene in scenes if scene.settled]
-    still = {scene.prompt: at_rest(scene) for scene in settled}
-    assert len(still) < 0.6 * len(settled)
-    for scene in settled:
-        same = at_rest(scene)
-        assert same.placed == still[scene.prompt].placed
-        for one, strayed in zip(same.placed, scene.placed, strict=True):
-            assert one.subject is strayed.subject
-            assert max(abs(one.x - strayed.x), abs(one.y - strayed.y), abs(one.width - strayed.width)) < 0.04
+    meant = {scene.prompt: scene.placed for scene in settled}
+    assert len(meant) < 0.6 * len(settled)
+    assert all(scene.placed == meant[scene.prompt] for scene in settled)
+
+
+def test_scenes_astray_show_the_same_a_little_off_its_place(scenes: list[Scene]) -> None:
+    strayed = astray(scenes, random.Random(0))
+    assert astray(scenes, random.Random(0)) == strayed
+    for scene, other in zip(scenes, strayed, strict=True):
+        assert (other.prompt, other.background, len(other.placed)) == (
+            scene.prompt,
+            scene.background,
+            len(scene.placed),
+        )
+        for one, moved in zip(scene.placed, other.placed, strict=True):
+            assert moved.subject is one.subject
+            assert 0 < max(abs(moved.x - one.x), abs(moved.y - one.y)) <= STRAYS
+            assert 0 < abs(moved.width / one.width - 1) <= STRAYS + 1e-9
 
 
 def test_no_caption_uses_a_held_out_word(scenes: list[Scene]) -> None:
