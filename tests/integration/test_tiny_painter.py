@@ -73,7 +73,6 @@ class Studio:
 @pytest.fixture
 def studio(untrained: StableDiffusionPipeline, subjects: list[Subject]) -> Studio:
     torch.manual_seed(0)
-    untrained.vae.register_to_config(scaling_factor=UNTRAINED)
     return Studio(untrained, subjects)
 
 
@@ -126,8 +125,11 @@ def test_tokens_that_say_looks_are_left_as_they_are(studio: Studio, meant: tuple
 
 
 def test_the_finest_attention_copies_what_is_painted(
-    untrained: StableDiffusionPipeline, studio: Studio, subjects: list[Subject]
+    untrained: StableDiffusionPipeline, subjects: list[Subject]
 ) -> None:
+    torch.manual_seed(0)
+    untrained.vae.register_to_config(scaling_factor=UNTRAINED)
+    studio = Studio(untrained, subjects)
     install(untrained, subjects, Compass())
     attention = untrained.unet.up_blocks[2].attentions[0]
     painted = studio.paint(*EVERYONE)[:, WORD_TOKENS:]
