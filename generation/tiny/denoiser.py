@@ -13,7 +13,7 @@ from torch import Tensor
 
 from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
-from generation.tiny.learner import Learner
+from generation.tiny.learner import Learner, endless
 from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at, scaled
 from generation.tiny.model import encode, read
 from generation.tiny.painter import paint
@@ -87,7 +87,7 @@ class DenoiserStage:
         self._norm = pipeline.text_encoder.encoder.layer[-1].output.LayerNorm
         self._alphas = pipeline.scheduler.alphas_cumprod.to(pipeline.device)
         self._nothing = read(pipeline, [""])
-        self._batches: Iterator[tuple[Part, Tensor]] = iter(())
+        self._batches = endless(self._new_bank)
 
     def step(self, done: float) -> float:
         batch = self._next_batch()
@@ -143,11 +143,7 @@ class DenoiserStage:
         return (((0.0625 + 3 * share).sqrt() - 0.25) / 1.5 * 1000).long().clamp(0, 999).to(self._unet.device)
 
     def _next_batch(self) -> Batch:
-        try:
-            part, rows = next(self._batches)
-        except StopIteration:
-            self._batches = self._new_bank()
-            part, rows = next(self._batches)
+        part, rows = next(self._batches)
         states, seen = part.states[rows].float(), part.seen[rows].clone()
         told = torch.rand(len(rows)) < TOLD
         states[told.nonzero(), part.places[rows[told]]] = part.looks[rows[told]].float()

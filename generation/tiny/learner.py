@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 State = dict[str, Any]
+T = TypeVar("T")
 
 
 class Stage(Protocol):
@@ -19,6 +21,12 @@ class Stage(Protocol):
     learner: Learner
 
     def step(self, done: float) -> float: ...
+
+
+def endless(new_bank: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """Bank after bank of what is learnt from, each made when the one before is used up."""
+    while True:
+        yield from new_bank()
 
 
 def learning_rate(peak: float, step: int, done: float, decay_from: float = 0.6, warmup: int = 100) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from generation.tiny.data import Subject
 from generation.tiny.gates import ALONE, ARRANGED, SIDES
-from generation.tiny.learner import Learner
+from generation.tiny.learner import Learner, endless
 from generation.tiny.lesson import new_lesson
 from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at, scaled
 from generation.tiny.model import read
@@ -74,14 +74,10 @@ class PainterStage:
         for parameter in learning:
             parameter.requires_grad_(True)
         self.learner = Learner(learning, peak=3e-4, average=0.99, clip=1.0, weight_decay=0.0)
-        self._batches: Iterator[Part] = iter(())
+        self._batches = endless(self._new_bank)
 
     def step(self, done: float) -> float:
-        try:
-            part = next(self._batches)
-        except StopIteration:
-            self._batches = self._new_bank()
-            part = next(self._batches)
+        part = next(self._batches)
         states, seen = self._told(part), part.seen
         with mixed(states.device):
             painted = painted_by(self._layer, states, seen).float()

@@ -17,7 +17,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from generation.tiny.data import Subject
-from generation.tiny.learner import Learner
+from generation.tiny.learner import Learner, endless
 from generation.tiny.lesson import new_lesson, patch_states
 from generation.tiny.looks import SUBJECTS, Directions, Looks, said_at, scaled
 from generation.tiny.neighbours import add_neighbours
@@ -91,14 +91,10 @@ class ReaderStage:
         if not self._layers[-1].output.dense.weight.any():
             self._remember()
         self.learner = Learner(list(self._layers.parameters()), peak=1e-3, average=0.995, clip=1.0)
-        self._batches: Iterator[Part] = iter(())
+        self._batches = endless(self._new_bank)
 
     def step(self, done: float) -> float:
-        try:
-            part = next(self._batches)
-        except StopIteration:
-            self._batches = self._new_bank()
-            part = next(self._batches)
+        part = next(self._batches)
         device = self._encoder.device
         states, meant = part.states.to(device).float(), part.meant.to(device)
         with mixed(device):
