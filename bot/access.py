@@ -116,6 +116,13 @@ def require_permissions(interaction: discord.Interaction[Limner]) -> None:
     _require(interaction.app_permissions, needed, "here")
 
 
+def require_thread_permissions(interaction: discord.Interaction[Limner]) -> None:
+    """Raises MissingPermissions that names what the bot lacks to open a private thread here and write in it."""
+    if interaction.app_permissions.value and not interaction.app_permissions.administrator:
+        needed = discord.Permissions(create_private_threads=True, send_messages_in_threads=True)
+        _require(interaction.app_permissions, needed, "here for stealth")
+
+
 def _require(granted: discord.Permissions, needed: discord.Permissions, where: str) -> None:
     missing = [name for name, wanted in needed if wanted and not getattr(granted, name)]
     if missing:

@@ -1,7 +1,7 @@
 """From an interaction to accepted jobs: the same few steps for commands and buttons.
 
-Check what Discord lets us do here, submit the order, put up a waiting message for each job and tell the studio its id:
-only then may a job be claimed. Whatever goes wrong before that leaves nothing charged.
+Check what Discord lets us do here, find a stealthy order its thread, submit it, put up a waiting message for each job
+and tell the studio its id: only then may a job be claimed. Whatever goes wrong before that leaves nothing charged.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool
     """
     studio, dispatcher = interaction.client.studio, interaction.client.dispatcher
     doubtful = 0
+    order = await interaction.client.threads.place(interaction, order)
     try:
         tickets = await in_time(interaction, studio.submit(order))
     except ConfirmationNeeded as needed:
@@ -101,7 +102,10 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool
             doubtful += 1
     if doubtful:
         raise NotPosted
-    await _close_deferral(interaction)
+    if order.channel_id == interaction.channel_id:
+        await _close_deferral(interaction)
+    else:
+        await reply(interaction, f"Drawn in <#{order.channel_id}>: only you and the moderators see it.")
     await _warn(interaction, tickets[0].warnings)
     return True
 
@@ -119,11 +123,12 @@ async def _warn(interaction: discord.Interaction[Limner], phrases: Sequence[str]
 async def _post_waiting(interaction: discord.Interaction[Limner], ticket: Ticket) -> int:
     """Post one waiting message and return its id.
 
-    The answer to the interaction serves the first job; the rest, and all after a deferral, are ordinary messages.
+    The answer to the interaction serves the first job; the rest, and all after a deferral or elsewhere, are ordinary
+    messages.
     """
     text = waiting_text(ticket)
     view = waiting_view(ticket.job.id)
-    if not interaction.response.is_done():
+    if not interaction.response.is_done() and ticket.job.channel_id == interaction.channel_id:
         response = await interaction.response.send_message(text, view=view)
         if response.message_id is None:
             return (await interaction.original_response()).id

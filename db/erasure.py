@@ -30,17 +30,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db import departures, jobs, ledger
+from db import departures, jobs, ledger, threads
 from db.desk_tables import Erasure, Removal
 from db.models import Account, Base, Image, Job, JobState, Member, Preference, Transfer
 from db.moderation_tables import Audit, Ban, Moderation, Report, Rule
-from db.plan_tables import Offer
+from db.plan_tables import Offer, StealthThread
 
 CONSIDERED = frozenset(
     {
         *("accounts", "images", "jobs", "members", "preferences", "transfers"),
         *("erasures", "departures", "removals"),
-        *("allowances", "plan_members", "offers", "audits", "reports"),
+        *("allowances", "plan_members", "offers", "stealth_threads", "audits", "reports"),
         "bans",  # stay as they are: who leaves and comes back is as banned as before
         *("desk_settings", "guilds", "models", "moderations", "plans", "plan_roles", "queue_limits"),  # nobody's
         "rules",  # the guild's; `created_by` follows
@@ -50,7 +50,7 @@ CONSIDERED = frozenset(
 
 _CHUNK = 500
 _FOLLOWERS = (Audit.member_id, Audit.actor_id, Report.reporter_id, Report.decided_by, Rule.created_by, Ban.banned_by)
-_NAMING = (Member.id, Offer.member_id, *_FOLLOWERS)
+_NAMING = (Member.id, Offer.member_id, StealthThread.member_id, *_FOLLOWERS)
 _Change = TypeVar("_Change", Update, Delete)
 
 
@@ -101,6 +101,7 @@ async def anonymise(session: AsyncSession, member_id: int, *, now: datetime) -> 
     member = await session.get(Member, member_id)
     job_ids = await _forget(session, member, pseudonym, now) if member is not None else ()
     await session.execute(delete(Offer).where(Offer.member_id == member_id))
+    await threads.forget(session, member_id)
     for follower in _FOLLOWERS:
         renaming = update(follower.class_).where(follower == member_id).values({follower: pseudonym})
         await session.execute(_quietly(renaming))

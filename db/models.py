@@ -137,7 +137,8 @@ class Preference(Base):
     __table_args__ = (CheckConstraint("lane IN ('turbo', 'fast', 'relax')", name="lane"),)
 
     member_id: Mapped[int] = mapped_column(ForeignKey("members.id"), primary_key=True, autoincrement=False)
-    lane: Mapped[str] = mapped_column(String(16))
+    lane: Mapped[str | None] = mapped_column(String(16))
+    stealth: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class Account(Base):
@@ -238,6 +239,8 @@ class Job(Base):
     # JSON of the recipe; none for what needs no engine.
     recipe: Mapped[str | None] = mapped_column(Text)
     lane: Mapped[str] = mapped_column(String(16))
+    # Ordered into its member's own thread, so that others don't see it.
+    stealth: Mapped[bool] = mapped_column(default=False, server_default=false())
     price: Mapped[int] = mapped_column(BigInteger)
     # The account that the price is taken from; none, as in rows of before, is the member's own.
     payer_id: Mapped[str | None] = mapped_column(key(64))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models import Base, UtcDateTime, key
@@ -76,7 +76,10 @@ class Rule(Base):
 
 
 class Ban(Base):
-    """A member who may not use the bot in a guild until a time, or for good. Ends by the clock; the row may stay."""
+    """A member who may not use the bot in a guild until a time, or for good. Ends by the clock; the row may stay.
+
+    A mute takes nothing but new jobs.
+    """
 
     __tablename__ = "bans"
 
@@ -87,6 +90,7 @@ class Ban(Base):
     reason: Mapped[str] = mapped_column(Text)
     # None is the bot itself, by a rule.
     banned_by: Mapped[int | None] = mapped_column(BigInteger)
+    mute: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -1,4 +1,4 @@
-"""The tables of plans, of what a guild's admins decide, and of orders that wait for a confirmation. Knows no query.
+"""The tables of plans, of what a guild's admins decide, of orders to confirm and of members' threads. Knows no query.
 
 They share `db.models.Base`; `db/__init__.py` imports them, so that whoever sees one table sees them all.
 """
@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     text,
+    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -66,6 +67,8 @@ class Plan(Base):
     batch: Mapped[int]
     lanes: Mapped[str] = mapped_column(Text)
     models: Mapped[str] = mapped_column(Text)
+    # Whether jobs may go into the member's own thread.
+    stealth: Mapped[bool] = mapped_column(default=True, server_default=true())
     # Pictures that one member may order in a day; none means as many as they like.
     daily_images: Mapped[int | None]
     # Of several plans that a member's roles bring, the highest counts.
@@ -91,6 +94,17 @@ class PlanMember(Base):
 
     member_id: Mapped[int] = mapped_column(ForeignKey("members.id"), primary_key=True, autoincrement=False)
     plan_key: Mapped[str] = mapped_column(ForeignKey("plans.key"))
+
+
+class StealthThread(Base):
+    """A private thread that the bot has opened for a member in a channel. No foreign key: it comes before any job."""
+
+    __tablename__ = "stealth_threads"
+
+    member_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    channel_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    thread_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Allowance(Base):

@@ -7,13 +7,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models import Preference
 
 
-async def lane(session: AsyncSession, member_id: int) -> str | None:
-    """The member's lane; None as long as none was chosen."""
-    chosen = await session.get(Preference, member_id)
-    return chosen.lane if chosen is not None else None
+async def of(session: AsyncSession, member_id: int) -> Preference:
+    """What the member has chosen; a fresh object, not in the session, of one who has chosen nothing."""
+    return await session.get(Preference, member_id) or Preference(member_id=member_id, lane=None, stealth=False)
 
 
 async def set_lane(session: AsyncSession, member_id: int, lane: str) -> None:
     """Draw in that lane from now on. The member must be known (`members.ensure`)."""
-    await session.merge(Preference(member_id=member_id, lane=lane))
+    chosen = await of(session, member_id)
+    chosen.lane = lane
+    session.add(chosen)
+    await session.flush()
+
+
+async def set_stealth(session: AsyncSession, member_id: int, stealth: bool) -> None:
+    """Draw in the member's own thread from now on, or no longer. The member must be known."""
+    chosen = await of(session, member_id)
+    chosen.stealth = stealth
+    session.add(chosen)
     await session.flush()

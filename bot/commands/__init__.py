@@ -12,7 +12,7 @@ from bot.commands.guild_rules import Pool, QueueLimits, confirm
 from bot.commands.imagine import imagine
 from bot.commands.inpaint import inpaint
 from bot.commands.job_details import job
-from bot.commands.lanes import fast, relax, turbo
+from bot.commands.lanes import fast, public, relax, stealth, turbo
 from bot.commands.menu import cancel_job
 from bot.commands.moderation import add_moderation
 from bot.commands.plans import Plans
@@ -33,6 +33,8 @@ def register(tree: app_commands.CommandTree[Limner]) -> None:
     tree.add_command(fast)
     tree.add_command(relax)
     tree.add_command(turbo)
+    tree.add_command(stealth)
+    tree.add_command(public)
     tree.add_command(cancel_job)
     tree.add_command(report_job)
     tree.add_command(PrivacyGroup())

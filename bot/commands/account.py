@@ -31,6 +31,7 @@ async def info(interaction: discord.Interaction[Limner]) -> None:
     if account.plan is not None:
         embed.add_field(name="Plan", value=plan_summary(account.plan, account.refill_at), inline=False)
     embed.add_field(name="Lane", value=account.lane.value, inline=False)
+    embed.add_field(name="Visibility", value="stealth" if account.stealth else "public", inline=False)
     embed.add_field(name="Running jobs", value=job_lines(account.running), inline=False)
     embed.add_field(name="Queued jobs", value=job_lines(account.queued), inline=False)
     embed.add_field(name="Images so far", value=str(account.lifetime_images), inline=False)

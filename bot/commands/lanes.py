@@ -1,4 +1,4 @@
-"""/fast, /relax, /turbo: the lane of a member's later jobs. The answers are private."""
+"""/fast, /relax, /turbo, /stealth, /public: what a member wants of all later jobs. The answers are private."""
 
 from __future__ import annotations
 
@@ -39,3 +39,28 @@ async def _prefer(interaction: discord.Interaction[Limner], lane: Lane) -> None:
     await in_time(interaction, interaction.client.studio.accounts.prefer_lane(interaction.user.id, lane))
     flags = " or ".join(f"`--{other}`" for other in Lane if other is not lane)
     await reply(interaction, f"{ANSWERS[lane]} {flags} in a prompt still counts for that job.")
+
+
+@app_commands.command(name="stealth", description="Draw in a private thread of yours from now on")
+async def stealth(interaction: discord.Interaction[Limner]) -> None:
+    await _prefer_stealth(
+        interaction,
+        True,
+        "Your jobs are **stealth** from now on: drawn in a private thread that only you and the moderators see. "
+        "`--public` in a prompt still counts for that job.",
+    )
+
+
+@app_commands.command(name="public", description="Draw where you type it from now on, for all to see")
+async def public(interaction: discord.Interaction[Limner]) -> None:
+    await _prefer_stealth(
+        interaction,
+        False,
+        "Your jobs are **public** from now on: drawn where you type. `--stealth` in a prompt still counts for its job.",
+    )
+
+
+async def _prefer_stealth(interaction: discord.Interaction[Limner], wanted: bool, text: str) -> None:
+    accounts = interaction.client.studio.accounts
+    await in_time(interaction, accounts.prefer_stealth(interaction.user.id, wanted))
+    await reply(interaction, text)

@@ -17,6 +17,7 @@ from bot.delivery.render import escape
 from bot.errors import WrongInput
 from bot.intake import download
 from bot.replies import defer_privately, in_time, reply
+from bot.service.bans import BanOutcome
 from bot.service.durations import parse_duration
 from bot.service.limits import MAX_REASON_CHARS, MAX_RULES_BYTES
 from bot.service.moderation import FlaggedPolicy, RuleAction
@@ -140,6 +141,27 @@ async def ban(
     duration: str,
     reason: app_commands.Range[str, 1, MAX_REASON_CHARS] | None = None,
 ) -> None:
+    outcome = await _keep_out(interaction, member, duration, reason, mute=False)
+    interaction.client.dispatcher.wake()
+    cancelled = f" Waiting jobs cancelled: {len(outcome.cancelled)}." if outcome.cancelled else ""
+    await reply(interaction, f"{member.mention} is banned {term(outcome.until)}.{cancelled}")
+
+
+@app_commands.command(name="mute", description="Keep a member from ordering pictures; all else stays open to them")
+@app_commands.describe(member="Who", duration=f"{DURATION}, or forever", reason="Shown to the member")
+async def mute(
+    interaction: discord.Interaction[Limner],
+    member: discord.User,
+    duration: str,
+    reason: app_commands.Range[str, 1, MAX_REASON_CHARS] | None = None,
+) -> None:
+    outcome = await _keep_out(interaction, member, duration, reason, mute=True)
+    await reply(interaction, f"{member.mention} is muted {term(outcome.until)}. Jobs under way go on.")
+
+
+async def _keep_out(
+    interaction: discord.Interaction[Limner], member: discord.User, duration: str, reason: str | None, *, mute: bool
+) -> BanOutcome:
     guild_id = require_admin(interaction)
     require_bannable(interaction.client, member.id)
     banning = interaction.client.studio.moderation.ban(
@@ -147,15 +169,13 @@ async def ban(
         member.id,
         parse_duration(duration),
         reason=reason or "",
-        **decided(interaction, "ban"),
+        mute=mute,
+        **decided(interaction, "mute" if mute else "ban"),
     )
-    outcome = await in_time(interaction, banning)
-    interaction.client.dispatcher.wake()
-    cancelled = f" Waiting jobs cancelled: {len(outcome.cancelled)}." if outcome.cancelled else ""
-    await reply(interaction, f"{member.mention} is banned {term(outcome.until)}.{cancelled}")
+    return await in_time(interaction, banning)
 
 
-@app_commands.command(name="unban", description="Let a member use the bot again")
+@app_commands.command(name="unban", description="Let a banned or muted member use the bot again")
 @app_commands.describe(member="Who")
 async def unban(interaction: discord.Interaction[Limner], member: discord.User) -> None:
     guild_id = require_admin(interaction)
@@ -178,6 +198,7 @@ def add_moderation(admin: Admin) -> None:
     for group in (Blocklist(), Moderation()):
         admin.add_command(group)
     admin.add_command(ban)
+    admin.add_command(mute)
     admin.add_command(unban)
     admin.add_command(audit)
 

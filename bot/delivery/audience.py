@@ -18,13 +18,14 @@ async def is_age_restricted(client: Limner, guild_id: int, channel_id: int) -> b
     guild = client.get_guild(guild_id)
     if guild is not None and guild.nsfw_level is discord.NSFWLevel.age_restricted:
         return True
-    channel = await _channel(client, channel_id)
+    channel = await channel_of(client, channel_id)
     if isinstance(channel, discord.Thread):
-        channel = await _channel(client, channel.parent_id)
+        channel = await channel_of(client, channel.parent_id)
     return bool(getattr(channel, "nsfw", False))
 
 
-async def _channel(client: Limner, channel_id: int) -> object:
+async def channel_of(client: Limner, channel_id: int) -> object:
+    """The channel or thread with that id; None when it is gone or hidden. Raises discord.HTTPException otherwise."""
     known = client.get_channel(channel_id)
     if known is not None:
         return known

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNKNOWN_MESSAGE = 10008
+THREAD_ARCHIVED = 50083
 DEFAULT_RETRY_AFTER_S = 5.0
 PREVIEW_NAME = "preview.webp"
 
@@ -57,6 +58,7 @@ def job_text(job: Job) -> JobText:
         price=job.price,
         seed=_seed(job),
         from_pool=is_pool(job),
+        stealth=job.stealth,
     )
 
 
@@ -152,7 +154,11 @@ class ChannelDelivery:
             return await self._send(job, text)
         except discord.HTTPException as error:
             raise_if_temporary(error)
-            raise Undeliverable(str(error)) from error
+            if error.code != THREAD_ARCHIVED:
+                raise Undeliverable(str(error)) from error
+            posted = await self._send(job, text)  # which opens the thread again
+            await self._remove_waiting(job)
+            return posted
         return None
 
     async def gave_up(self, job: Job) -> None:

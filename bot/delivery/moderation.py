@@ -33,9 +33,12 @@ def term(until: datetime | None) -> str:
 
 
 def banned_text(banned: Banned) -> str:
-    """What a banned member reads at every try."""
+    """What a banned member reads at every try, a muted one at every order."""
     reason = f" Reason: {escape(banned.reason)}." if banned.reason else ""
-    return f"You have been blocked from using this bot here {term(banned.until)}.{reason}"
+    what = (
+        "You have been muted: you can't order pictures" if banned.mute else "You have been blocked from using this bot"
+    )
+    return f"{what} here {term(banned.until)}.{reason}"
 
 
 def banned_prompt_text(refusal: BannedPrompt) -> str:

@@ -30,10 +30,11 @@ def plan_details(plan: Plan, role_ids: Iterable[int]) -> str:
     """Everything, for admins. `role_ids` bring the plan."""
     models = ", ".join(json.loads(plan.models)) or "all models"
     images = f"{plan.daily_images} pictures a day" if plan.daily_images is not None else "any number of pictures"
+    stealth = "stealth" if plan.stealth else "no stealth"
     lines = [
         credits_line(plan),
         f"{plan.running} running, {plan.waiting} waiting, {plan.batch} in one order · {images}",
-        f"{', '.join(json.loads(plan.lanes))} · {models} · rank {plan.rank}",
+        f"{', '.join(json.loads(plan.lanes))} · {models} · {stealth} · rank {plan.rank}",
     ]
     if mentions := " ".join(f"<@&{role_id}>" for role_id in role_ids):
         lines.append(mentions)

@@ -52,7 +52,7 @@ SUFFIXES: Final = {
 class JobText:
     """What a job's messages show. `prompt` is the raw echo, `index` the picture of the parent job, counted from 1.
 
-    `from_pool`: the server pays, not the member.
+    `from_pool`: the server pays, not the member; `stealth`: others don't see it.
     """
 
     prompt: str
@@ -63,6 +63,7 @@ class JobText:
     price: int
     seed: int | None = None
     from_pool: bool = False
+    stealth: bool = False
 
 
 def waiting(
@@ -82,14 +83,14 @@ def in_progress(job: JobText, *, percent: int) -> str:
     """Being drawn. Raises ValueError when `percent` isn't in 0..100."""
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must be in 0..100, not {percent}")
-    return _message(job, f"({percent}%) ({LANE_WORDS[job.lane]})", [])
+    return _message(job, f"({percent}%) ({_mode(job)})", [])
 
 
 def result(job: JobText, *, available: int | None, charged: int) -> str:
     """Above the finished pictures. `available` is what is left to whoever pays, None when unknown."""
     details = [] if job.seed is None else [f"seed {job.seed}"]
     details += [_credits(charged), *_left(job, available)]
-    state = "" if job.action is JobAction.UPSCALE else f"({LANE_WORDS[job.lane]})"
+    state = "" if job.action is JobAction.UPSCALE else f"({_mode(job)})"
     return _message(job, state, details)
 
 
@@ -145,6 +146,10 @@ def _message(job: JobText, state: str, details: list[str], *, reason: str = "") 
     prompt = escape(job.prompt, max_units=MAX_UNITS - frame)
     # Four asterisks in a row would be shown as such: without a prompt there is nothing to set in bold.
     return f"**{prompt}** - {tail}" if prompt else tail
+
+
+def _mode(job: JobText) -> str:
+    return f"{LANE_WORDS[job.lane]}, stealth" if job.stealth else LANE_WORDS[job.lane]
 
 
 def _left(job: JobText, available: int | None) -> list[str]:

@@ -40,6 +40,7 @@ class Flags:
     steps: int | None = None
     guidance: float | None = None
     lane: str | None = None
+    visibility: str | None = None
     chaos: int = 0
     quality: float = 1.0
     repeat: int = 1
@@ -214,6 +215,24 @@ TABLE: Final = (
         meaning="the lane `turbo`; no effect on the picture",
         help="Goes before everybody else at twice the price.",
         example="--turbo",
+    ),
+    FlagSpec(
+        name="stealth",
+        field="visibility",
+        kind=Kind.SWITCH,
+        default="off, unless `/stealth`",
+        meaning="no effect on the picture",
+        help="Draws in a private thread of yours.",
+        example="--stealth",
+    ),
+    FlagSpec(
+        name="public",
+        field="visibility",
+        kind=Kind.SWITCH,
+        default="unless `/stealth`",
+        meaning="no effect on the picture",
+        help="Draws where you typed it, whatever `/stealth` says.",
+        example="--public",
     ),
 )
 

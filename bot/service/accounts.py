@@ -67,6 +67,12 @@ class Accounts:
             await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
             await preferences.set_lane(session, member_id, lane.value)
 
+    async def prefer_stealth(self, member_id: int, stealth: bool) -> None:
+        """Later jobs of the member go into a thread of their own, or no longer, unless their flags say otherwise."""
+        async with self._database.write() as session:
+            await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
+            await preferences.set_stealth(session, member_id, stealth)
+
     async def grant(self, member_id: int, amount: int, *, by: int, id: str) -> int:
         """Give credits; `id` makes a retry harmless. Returns what the member has now. Raises InvalidParameter."""
         if not 0 < amount <= ledger.MAX_AMOUNT:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import payers, pricing, quotas, recipes, refills, savings, settlement, terms
+from bot.service import payers, pricing, quotas, recipes, refills, savings, settlement, stealth, terms
 from bot.service.actions import JobAction
 from bot.service.errors import (
     AlreadyActive,
@@ -55,12 +55,15 @@ async def admit(
         await check_parent(session, order)
         await _check_pressed_before(session, order, outline, order.parent_id)
     allowed = terms.of_plan(plan)
+    stealthy = await stealth.is_stealthy(session, order)
+    if stealthy:
+        stealth.check(order, allowed)
     await quotas.check(session, order, outline, allowed, now=now)
     payer_id = await payers.account_for(session, member_id=order.member_id, guild_id=order.guild_id)
     await ledger.ensure_account(session, payer_id)
     new = [_row(order, outline, number, now) for number in range(1, len(outline.recipes) + 1)]
     for job in new:
-        job.payer_id, job.max_running = payer_id, allowed.running
+        job.payer_id, job.max_running, job.stealth = payer_id, allowed.running, stealthy
     await _check_price(session, order, outline, allowed, new)
     if order.confirmed is not None and not await offers.remove(session, order.interaction_id):
         raise OfferAnswered

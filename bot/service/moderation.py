@@ -117,14 +117,23 @@ class Moderator:
     # Bans
 
     async def check_banned(self, guild_id: int, member_id: int) -> None:
-        """Raises Banned while a ban of the member holds."""
+        """Raises Banned while a ban of the member holds; a mute refuses orders only."""
         async with self._database.read() as session:
-            await bans.refuse_banned(session, guild_id, member_id, now=self._clock())
+            await bans.refuse_banned(session, guild_id, member_id, now=self._clock(), orders=False)
 
     async def ban(
-        self, guild_id: int, member_id: int, length: timedelta | None, *, reason: str, by: int, id: str
+        self,
+        guild_id: int,
+        member_id: int,
+        length: timedelta | None,
+        *,
+        reason: str,
+        by: int,
+        id: str,
+        mute: bool = False,
     ) -> BanOutcome:
-        """Keep the member out; the last word counts, also when it shortens. Wake the dispatcher afterwards.
+        """Keep the member out, or with `mute` from ordering; the last word counts, also when it shortens or a mute
+        takes the place of a ban. Wake the dispatcher afterwards.
 
         Raises CannotBan, InvalidParameter.
         """
@@ -132,17 +141,26 @@ class Moderator:
             raise InvalidParameter(f"`reason` has {len(reason)} characters; at most {MAX_REASON_CHARS} are allowed.")
         async with self._database.write() as session:
             outcome = await bans.ban(
-                session, guild_id, member_id, length, reason=reason, by=by, id=id, now=self._clock(), shorten=True
+                session,
+                guild_id,
+                member_id,
+                length,
+                reason=reason,
+                by=by,
+                id=id,
+                now=self._clock(),
+                shorten=True,
+                mute=mute,
             )
         await self._drop_inputs(outcome.cancelled)
         return outcome
 
     async def unban(self, guild_id: int, member_id: int, *, by: int, id: str) -> None:
-        """Let the member in again. Raises InvalidParameter when they aren't banned."""
+        """Let the member in again. Raises InvalidParameter when they are neither banned nor muted."""
         async with self._database.write() as session:
             held = await ban_rows.active(session, guild_id, member_id, now=self._clock())
             if held is None:
-                raise InvalidParameter("This member isn't banned here.")
+                raise InvalidParameter("This member is neither banned nor muted here.")
             await ban_rows.lift(session, guild_id, member_id)
             await audits.add(
                 session, id, "unban", now=self._clock(), guild_id=guild_id, actor_id=by, member_id=member_id

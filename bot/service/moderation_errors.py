@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 
 class Banned(StudioError):
-    """`until` None is for good."""
+    """`until` None is for good. A `mute` only keeps from ordering."""
 
     title = "Blocked"
 
-    def __init__(self, until: datetime | None, reason: str) -> None:
+    def __init__(self, until: datetime | None, reason: str, *, mute: bool = False) -> None:
         super().__init__("You have been blocked from using this bot here.")
         self.until = until
         self.reason = reason
+        self.mute = mute
 
 
 class BannedPrompt(StudioError):

@@ -94,8 +94,9 @@ class CancelOutcome:
 class AccountView:
     """What /info shows. Credits: `available` may be spent, `pending` are reserved for the active jobs.
 
-    `lane` is the one that jobs take which don't name one; `plan` the member's, `refill_at` when it gives credits again.
-    Both are None without a plan, or when nobody said where the member was seen.
+    `lane` is the one that jobs take which don't name one, `stealth` whether such jobs go into the member's own thread;
+    `plan` the member's, `refill_at` when it gives credits again. Both are None without a plan, or when nobody said
+    where the member was seen.
     """
 
     available: int
@@ -104,6 +105,7 @@ class AccountView:
     queued: list[Job]
     lifetime_images: int
     lane: Lane
+    stealth: bool = False
     plan: Plan | None = None
     refill_at: datetime | None = None
 

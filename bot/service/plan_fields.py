@@ -52,6 +52,7 @@ class PlanFields:
     batch: int | None = None
     lanes: str | None = None
     models: str | None = None
+    stealth: bool | None = None
     daily_images: int | None = None
     rank: int | None = None
     is_default: bool | None = None
@@ -77,6 +78,7 @@ def fresh(key: str, fields: PlanFields, *, models: Collection[str], now: datetim
         batch=MAX_BATCH_OF_PLAN,
         lanes=json.dumps([lane.value for lane in Lane]),
         models="[]",
+        stealth=True,
         daily_images=None,
         rank=0,
         is_default=False,
@@ -91,7 +93,7 @@ def changed(plan: Plan, fields: PlanFields, *, models: Collection[str]) -> Plan:
         value = getattr(fields, name)
         if value is not None and not lowest <= value <= highest:
             raise InvalidParameter(f"`{name}` must be a whole number from {lowest} to {highest}, not {value}.")
-    for name in ("credits", "rolls_over", "running", "waiting", "batch", "rank", "is_default"):
+    for name in ("credits", "rolls_over", "running", "waiting", "batch", "stealth", "rank", "is_default"):
         if (value := getattr(fields, name)) is not None:
             setattr(plan, name, value)
     if fields.period is not None:

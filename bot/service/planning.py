@@ -76,7 +76,7 @@ class Planner:
     async def _command(self, order: Order, prompt: ImaginePrompt) -> Outline:
         async with self._database.read() as session:
             model = await catalogue.default(session)
-            preferred = await preferences.lane(session, order.member_id)
+            preferred = (await preferences.of(session, order.member_id)).lane
             if preferred is None:
                 preferred = (await terms.of_order(session, order)).usual_lane
         if model is None:

@@ -27,7 +27,7 @@ from db import bans, erasure, jobs, ledger, preferences
 from db.desk_tables import Removal
 from db.models import Image, Job, JobState, Member
 from db.moderation_tables import Audit, Ban, Report, Rule
-from db.plan_tables import Allowance, Offer, PlanMember
+from db.plan_tables import Allowance, Offer, PlanMember, StealthThread
 from db.session import Database
 
 __all__ = ["Export", "NothingStored", "Privacy", "Removal", "Step"]
@@ -45,6 +45,7 @@ _OTHERS: tuple[tuple[InstrumentedAttribute[Any], ...], ...] = (
     (PlanMember.member_id,),
     (Allowance.member_id,),
     (Offer.member_id,),
+    (StealthThread.member_id,),
     (Ban.member_id, Ban.banned_by),
     (Report.reporter_id, Report.decided_by),
     (Audit.member_id, Audit.actor_id),
@@ -147,6 +148,7 @@ async def _dossier(session: AsyncSession, member_id: int) -> Dossier:
     if member is None and not any(others.values()):
         raise NothingStored
     balance = await ledger.balance(session, ledger.member_account(member_id))
+    chosen = await preferences.of(session, member_id)
     mine = select(Job).where(Job.member_id == member_id).order_by(Job.created_at.desc(), Job.id.desc())
     rows = (await session.scalars(mine)).all()
     return Dossier(
@@ -156,7 +158,7 @@ async def _dossier(session: AsyncSession, member_id: int) -> Dossier:
             "credits_available": balance.available,
             "credits_reserved": balance.pending,
         },
-        preferences={"lane": await preferences.lane(session, member_id)},
+        preferences={"lane": chosen.lane, "stealth": chosen.stealth},
         others=others,
         transfers=await statement.as_csv(session, member_id),
         jobs=rows,

@@ -31,6 +31,7 @@ from bot.service.office import Office
 from bot.service.orders import AccountView, CancelOutcome, Order, Posted, QueueView, Ticket
 from bot.service.outcome import develop
 from bot.service.reports import Reports
+from bot.service.stealth import Stealth
 from bot.service.storage import Storage
 from db import audits, jobs, ledger, turns
 from db.models import Image, Job, JobState
@@ -75,6 +76,7 @@ class Studio:
         self._since = clock()
         self.office = Office(database, clock=clock, welcome_credits=welcome_credits)
         self.offers = Offers(database, clock)
+        self.stealth = Stealth(database, clock)
         self.accounts = Accounts(database, clock=clock, welcome_credits=welcome_credits)
         self._acceptance = Acceptance(
             database,

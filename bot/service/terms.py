@@ -30,6 +30,7 @@ class Terms:
     batch: int = MAX_BATCH_OF_PLAN
     lanes: tuple[Lane, ...] = _BY_CUSTOM
     models: tuple[str, ...] = ()
+    stealth: bool = True
     daily_images: int | None = None
 
     @property
@@ -55,6 +56,7 @@ def of_plan(plan: Plan | None) -> Terms:
         batch=plan.batch,
         lanes=tuple(lane for lane in _BY_CUSTOM if lane.value in lanes),
         models=tuple(json.loads(plan.models)),
+        stealth=plan.stealth,
         daily_images=plan.daily_images,
     )
 

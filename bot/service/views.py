@@ -18,16 +18,18 @@ _LANE_ORDER = {lane.value: place for place, lane in enumerate((Lane.TURBO, Lane.
 
 
 async def account(session: AsyncSession, member_id: int, plan: Plan | None = None) -> AccountView:
-    """Credits, lane, active jobs and the number of pictures that were ever drawn for the member, who has that plan."""
+    """Credits, preferences, active jobs and the number of pictures ever drawn for the member, who has that plan."""
     balance = await ledger.balance(session, ledger.member_account(member_id))
     active = await jobs.active_of(session, member_id)
+    chosen = await preferences.of(session, member_id)
     return AccountView(
         available=balance.available,
         pending=balance.pending,
         running=[job for job in active if job.state is JobState.RUNNING],
         queued=_next_first(job for job in active if job.state is JobState.QUEUED),
         lifetime_images=await members.images_drawn(session, member_id),
-        lane=Lane(await preferences.lane(session, member_id) or terms.of_plan(plan).usual_lane),
+        lane=Lane(chosen.lane or terms.of_plan(plan).usual_lane),
+        stealth=chosen.stealth,
         plan=plan,
         refill_at=await _refill_at(session, member_id, plan),
     )

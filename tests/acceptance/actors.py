@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import os
 import signal
@@ -31,11 +32,17 @@ class Person:
     """A member at the sandbox's human API: types commands, presses buttons, reads what they can see."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, user: str) -> None:
-        self.http, self.url, self.user = http, f"{url}/human", user
+        self.http, self.url, self.user, self.channel = http, f"{url}/human", user, GENERAL
+
+    def within(self, channel: str) -> Person:
+        """The same person in another channel or thread."""
+        there = copy.copy(self)
+        there.channel = channel
+        return there
 
     async def command(self, name: str, files: dict[str, bytes] | None = None, **options: Any) -> dict[str, Any]:
         """Run a slash command; returns the interaction once it has its answer."""
-        body: dict[str, Any] = {"user": self.user, "channel": GENERAL, "command": name, "options": options}
+        body: dict[str, Any] = {"user": self.user, "channel": self.channel, "command": name, "options": options}
         if files:
             form = aiohttp.FormData()
             form.add_field("payload_json", json.dumps(body), content_type="application/json")
@@ -45,19 +52,26 @@ class Person:
         return await self._answered(await self._post("interactions", json=body))
 
     async def press(self, message: Message, label: str) -> dict[str, Any]:
-        body = {"user": self.user, "channel": GENERAL, "message": message["id"], "custom_id": button(message, label)}
+        body = {
+            "user": self.user,
+            "channel": self.channel,
+            "message": message["id"],
+            "custom_id": button(message, label),
+        }
         return await self._answered(await self._post("press", json=body))
 
     async def menu(self, message: Message, command: str) -> dict[str, Any]:
-        body = {"user": self.user, "channel": GENERAL, "message": message["id"], "command": command}
+        body = {"user": self.user, "channel": self.channel, "message": message["id"], "command": command}
         return await self._answered(await self._post("menu", json=body))
 
     async def react(self, message: Message, emoji: str) -> None:
-        body = {"user": self.user, "channel": GENERAL, "message": message["id"], "emoji": emoji}
+        body = {"user": self.user, "channel": self.channel, "message": message["id"], "emoji": emoji}
         await self._post("reactions", json=body)
 
     async def messages(self) -> list[Message]:
-        async with self.http.get(f"{self.url}/messages", params={"channel": GENERAL, "user": self.user}) as response:
+        async with self.http.get(
+            f"{self.url}/messages", params={"channel": self.channel, "user": self.user}
+        ) as response:
             return (await response.json())["messages"]  # type: ignore[no-any-return]
 
     async def until(self, found: Callable[[list[Message]], Any], timeout: float = JOB_TIMEOUT_S) -> Any:

@@ -1,4 +1,4 @@
-"""What moderators do in tests: list phrases, ban members, read the audit."""
+"""What moderators do in tests: list phrases, ban and mute members, read the audit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ async def rule(
 async def ban(shop: Workshop, member: int = ADA, length: timedelta | None = HOUR, **more: object) -> None:
     said = {"reason": "spam", "by": CARL, "id": f"ban:{shop.clock.time()}"} | more
     await shop.studio.moderation.ban(GUILD, member, length, **said)  # type: ignore[arg-type]
+
+
+async def mute(shop: Workshop, member: int = ADA, length: timedelta | None = HOUR, **more: object) -> None:
+    await ban(shop, member, length, **{"reason": "loud", "id": f"mute:{shop.clock.time()}", "mute": True} | more)
 
 
 async def audit(shop: Workshop, member: int | None = None) -> list[tuple[str, int | None, int | None, str]]:

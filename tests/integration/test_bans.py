@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import pytest
 
+from bot.service import bans
 from bot.service.actions import JobAction
 from bot.service.errors import InvalidParameter
 from bot.service.moderation_errors import Banned, CannotBan
 from db.models import JobState
-from tests.integration.moderators import GUILD, HOUR, OTHER_GUILD, audit, ban
+from tests.integration.moderators import GUILD, HOUR, OTHER_GUILD, audit, ban, mute
 from tests.integration.workshop import ADA, BEA, CARL, Workshop, png
 
 pytestmark = pytest.mark.both_databases
@@ -65,7 +66,7 @@ async def test_ban_for_good_ends_by_unban_only(shop: Workshop) -> None:
     assert caught.value.until is None
     await shop.studio.moderation.unban(GUILD, ADA, by=CARL, id="unban:1")
     await shop.imagine()
-    with pytest.raises(InvalidParameter, match="isn't banned"):
+    with pytest.raises(InvalidParameter, match="neither banned nor muted"):
         await shop.studio.moderation.unban(GUILD, ADA, by=CARL, id="unban:2")
     assert [line[:3] for line in await audit(shop)] == [("unban", CARL, ADA), ("ban", CARL, ADA)]
 
@@ -113,3 +114,30 @@ async def test_ban_and_order_at_once_leave_no_waiting_job(shop: Workshop) -> Non
     assert all(isinstance(result, tuple | Banned | None) for result in results)
     assert (await shop.studio.accounts.view(ADA)).queued == []
     assert await shop.pending() == 0
+
+
+async def test_mute_refuses_orders_and_nothing_else(shop: Workshop) -> None:
+    waiting = await shop.imagine()
+    await mute(shop)
+    with pytest.raises(Banned) as caught:
+        await shop.imagine()
+    assert (caught.value.until, caught.value.reason, caught.value.mute) == (shop.clock.now() + HOUR, "loud", True)
+    await shop.studio.moderation.check_banned(GUILD, ADA)
+    assert (await shop.row(waiting.id)).state is JobState.QUEUED
+    shop.clock.advance(3600)
+    await shop.imagine()
+
+
+async def test_ban_ends_a_longer_mute_and_unban_ends_both(shop: Workshop) -> None:
+    """Also the ban of a rule or report, which leaves longer bans as they are."""
+    await mute(shop, length=None)
+    async with shop.database.write() as session:
+        by_rule = {"reason": "", "by": None, "id": "rule's", "now": shop.clock.now()}
+        await bans.ban(session, GUILD, ADA, HOUR, **by_rule)  # type: ignore[arg-type]
+    with pytest.raises(Banned, check=lambda banned: banned.until == shop.clock.now() + HOUR):
+        await shop.studio.moderation.check_banned(GUILD, ADA)
+    await shop.studio.moderation.unban(GUILD, ADA, by=CARL, id="unban:1")
+    await mute(shop, id="mute:2")
+    await shop.studio.moderation.unban(GUILD, ADA, by=CARL, id="unban:2")
+    await shop.imagine()
+    assert sorted(line[0] for line in await audit(shop)) == ["ban", "mute", "mute", "unban", "unban"]

@@ -135,7 +135,8 @@ async def test_models_equal_the_migrated_schema_to_the_letter(empty: Database, n
         )
 
     for name, statement in from_models.items():
-        assert parts(migrated[name]) == parts(statement), name
+        # SQLite quotes the name of a table that was made anew under another.
+        assert parts(migrated[name].replace(f'"{name}"', name, 1)) == parts(statement), name
 
 
 async def test_migrating_twice_changes_nothing(empty: Database) -> None:

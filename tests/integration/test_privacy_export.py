@@ -61,7 +61,7 @@ async def test_export_holds_everything_that_is_stored(shop: Workshop, privacy: P
         "credits_available": await shop.available(),
         "credits_reserved": await shop.pending(),
     }
-    assert json.loads(files["preferences.json"]) == {"lane": "turbo"}
+    assert json.loads(files["preferences.json"]) == {"lane": "turbo", "stealth": False}
     others = json.loads(files["others.json"])
     assert [(row["guild_id"], row["reason"]) for row in others["bans"]] == [(77, "spam")]
     assert [row["action"] for row in others["audits"]] == ["ban", "flagged"]

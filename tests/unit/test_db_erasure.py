@@ -12,7 +12,7 @@ from db import departures, erasure, ledger, members, preferences
 from db.desk_tables import Removal
 from db.models import Base, Image, Job, JobState, Member, Transfer, TransferCode
 from db.moderation_tables import Audit, Ban, Moderation, Report, Rule
-from db.plan_tables import Offer
+from db.plan_tables import Offer, StealthThread
 from db.session import Database
 
 pytestmark = pytest.mark.both_databases
@@ -158,6 +158,7 @@ async def test_who_is_named_without_being_a_member_is_forgotten_too(database: Da
             **{"repeat": 1, "parent_index": 0, "price": 4, **at},
         ),
         Report(job_id="6-1", reporter_id=stranger, channel_id=11, message_id=81, **at),
+        StealthThread(member_id=stranger, channel_id=11, thread_id=12, created_at=NOW),
         Ban(member_id=BEA, until=None, reason="", banned_by=stranger, **at),
         Rule(key="x", phrase="x", action="block", created_by=stranger, **at),
     ]
@@ -224,7 +225,7 @@ async def test_others_stay_as_they_are(database: Database) -> None:
     async with database.read() as session:
         assert (await ledger.balance(session, ledger.member_account(BEA))).available == 97
         assert await session.get(Transfer, f"welcome:{BEA}") is not None
-        assert await preferences.lane(session, BEA) == "relax"
+        assert (await preferences.of(session, BEA)).lane == "relax"
         job = await session.get_one(Job, "6-1")
         assert (job.member_id, job.prompt, job.result_message_id) == (BEA, "my secret", 82)
         assert (await session.scalars(select(Member.id).where(Member.id > 0))).all() == [BEA]

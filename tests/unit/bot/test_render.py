@@ -47,6 +47,12 @@ LIFE = {
 }
 
 
+def test_stealth_is_said_beside_the_lane() -> None:
+    hidden = dataclasses.replace(job(lane="relax"), stealth=True)
+    assert first_line(in_progress(hidden, percent=46)) == "**p --ar 3:2** - <@1> (46%) (relaxed, stealth)"
+    assert first_line(result(hidden, available=96, charged=0)) == "**p --ar 3:2** - <@1> (relaxed, stealth)"
+
+
 @pytest.mark.parametrize("action", JobAction)
 def test_life_of_each_action_reads_as_agreed(action: JobAction) -> None:
     texts = (
