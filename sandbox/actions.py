@@ -12,18 +12,20 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.cdn import Attachment, Upload
+from sandbox.channels import Channel, Thread
 from sandbox.command_rules import MESSAGE
 from sandbox.component_rules import Kind, walk
 from sandbox.compose import create_message
 from sandbox.errors import ApiError, Json
 from sandbox.forms import Refused, channel_for, field, message_for, person, read_form
-from sandbox.interactions import FIRST_ANSWER_S, Interaction, Interactions, InteractionType
+from sandbox.interactions import FIRST_ANSWER_S, Interactions, InteractionType
 from sandbox.modals import modal_data
 from sandbox.options import OptionReader, find_command
 from sandbox.rest_messages import add_reaction, is_emoji
 from sandbox.state import State
+from sandbox.threads import join, make_way
 from sandbox.wire import human_message, message_json
-from sandbox.world import Channel, User
+from sandbox.world import User
 
 Result = tuple[int, Json]
 
@@ -44,9 +46,7 @@ class Actions:
         options |= {name: attachment.id for name, attachment in stored.items()}
         data = OptionReader(self._state, stored).command_data(path, options, user, channel)
         name = " ".join(path.split())
-        return _opened(
-            self._interactions.open(InteractionType.COMMAND, user_id=user.id, channel=channel, data=data, name=name)
-        )
+        return self._opened(InteractionType.COMMAND, user, channel, data, name=name)
 
     async def autocomplete(self, request: web.Request) -> Result:
         """Choices for the option being typed; waits for the bot as long as Discord does."""
@@ -77,11 +77,7 @@ class Actions:
         data: Json = {"custom_id": custom_id, "component_type": component["type"], "id": component["id"]}
         if component["type"] != Kind.BUTTON:
             data["values"] = _selected(component, field(form, "values", list))
-        return _opened(
-            self._interactions.open(
-                InteractionType.COMPONENT, user_id=user.id, channel=channel, data=data, source=message
-            )
-        )
+        return self._opened(InteractionType.COMPONENT, user, channel, data, source=message)
 
     async def menu(self, request: web.Request) -> Result:
         """A message context command."""
@@ -99,16 +95,7 @@ class Actions:
         if "guild_id" in command:
             data["guild_id"] = command["guild_id"]
         target = {"target_message_id": message.id}
-        return _opened(
-            self._interactions.open(
-                InteractionType.COMMAND,
-                user_id=user.id,
-                channel=channel,
-                data=data,
-                name=command["name"],
-                metadata=target,
-            )
-        )
+        return self._opened(InteractionType.COMMAND, user, channel, data, name=command["name"], metadata=target)
 
     async def modal(self, request: web.Request) -> Result:
         """Submit the modal that an interaction opened; files are named by their input, several may share a name."""
@@ -117,22 +104,14 @@ class Actions:
         opener = self._interactions.get(field(form, "interaction_id", str))
         if opener is None or opener.user_id != user.id or opener.modal is None:
             raise Refused(404, f"no open modal of {user.username} for interaction {form['interaction_id']!r}")
-        channel = self._state.channel(opener.channel_id)
+        channel = channel_for(self._state, opener.channel_id, user)
         stored: dict[str, list[Attachment]] = {}
         for name, upload in files:
             stored.setdefault(name, []).append(self._store(channel, upload))
         data = modal_data(self._state, opener.modal, field(form, "values", dict, {}), stored)
         opener.modal = None
-        return _opened(
-            self._interactions.open(
-                InteractionType.MODAL_SUBMIT,
-                user_id=user.id,
-                channel=channel,
-                data=data,
-                source=opener.source,
-                metadata={"triggering_interaction_metadata": opener.metadata},
-            )
-        )
+        metadata = {"triggering_interaction_metadata": opener.metadata}
+        return self._opened(InteractionType.MODAL_SUBMIT, user, channel, data, source=opener.source, metadata=metadata)
 
     async def react(self, request: web.Request) -> Result:
         """A person's reaction."""
@@ -144,6 +123,8 @@ class Actions:
             raise Refused(400, f"{emoji!r} is no emoji")
         if message.ephemeral_to is not None:
             raise Refused(409, "ephemeral messages take no reactions")
+        if isinstance(channel, Thread) and channel.archived:
+            self._open_thread(user, channel)
         add_reaction(self._state, message, user.id, emoji)
         return 201, {}
 
@@ -156,7 +137,8 @@ class Actions:
         try:
             message = create_message(self._state, payload, uploads, channel_id=channel.id, author_id=user.id)
         except ApiError as error:
-            raise Refused(400, "; ".join(problem.message for problem in error.problems)) from None
+            raise _refusal(error) from None
+        join(self._state, channel, user.id)
         return 201, {"message": human_message(self._state, message)}
 
     async def interaction(self, request: web.Request) -> Result:
@@ -178,14 +160,27 @@ class Actions:
         user = person(self._state, form)
         return user, channel_for(self._state, field(form, "channel", str), user)
 
+    def _opened(self, kind: InteractionType, user: User, channel: Channel, data: Json, **details: Any) -> Result:
+        self._open_thread(user, channel)
+        interaction = self._interactions.open(kind, user_id=user.id, channel=channel, data=data, **details)
+        return 201, {"interaction_id": interaction.id}
+
+    def _open_thread(self, user: User, channel: Channel) -> None:
+        """Clients open an archived thread before anything is done in it; in a locked one they offer nothing."""
+        try:
+            make_way(self._state, channel, user.id)
+        except ApiError as error:
+            raise _refusal(error) from None
+
     def _store(self, channel: Channel, upload: Upload) -> Attachment:
         """Files given to the bot are ephemeral ones, as on Discord."""
         attachment_id = self._state.snowflakes.next()
         return self._state.cdn.store(attachment_id, channel.id, upload, description=None, ephemeral=True)
 
 
-def _opened(interaction: Interaction) -> Result:
-    return 201, {"interaction_id": interaction.id}
+def _refusal(error: ApiError) -> Refused:
+    """What Discord's answer means to a person."""
+    return Refused(error.status, "; ".join(problem.message for problem in error.problems) or error.message)
 
 
 def _selected(component: Json, values: list[Any]) -> list[str]:

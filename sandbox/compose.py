@@ -14,6 +14,7 @@ from sandbox.component_rules import Kind
 from sandbox.errors import Json, Problem, invalid_form, refuse
 from sandbox.rules import Existing, flags_of, message_problems
 from sandbox.state import COMPONENTS_V2, EPHEMERAL, LOADING, State, StoredMessage
+from sandbox.threads import check_editable, make_way
 
 Files = Mapping[int, Upload]
 MENTION = re.compile(r"<@!?(\d+)>")
@@ -42,6 +43,7 @@ def create_message(
     """Check a payload, store its files and post it. `path`: where in the request the message lies, for error texts."""
     existing = Existing(files={index: upload.filename for index, upload in files.items()})
     refuse(message_problems(payload, existing, path=path))
+    make_way(state, state.channel(channel_id), author_id)
     ephemeral = ephemeral_to is not None
     attachments = _attachments(state, payload, files, [], channel_id=channel_id, ephemeral=ephemeral)
     message = StoredMessage(
@@ -74,6 +76,7 @@ def edit_message(
         thinking=message.thinking,
     )
     refuse(message_problems(payload, existing, path=path))
+    check_editable(state, state.channel(message.channel_id), message.author_id)
     before = message.attachments
     ephemeral = message.ephemeral_to is not None
     message.attachments = _attachments(

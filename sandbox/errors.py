@@ -70,9 +70,9 @@ def unauthorized() -> ApiError:
     return ApiError(401, 0, "401: Unauthorized")
 
 
-def not_found() -> ApiError:
-    """404 for a path that Discord doesn't have."""
-    return ApiError(404, 0, "404: Not Found")
+def not_found(what: str) -> ApiError:
+    """404 for a route that Discord doesn't have."""
+    return ApiError(404, 0, "404: Not Found", problems=[Problem("unknown-route", (), f"Discord has no {what}")])
 
 
 def unknown_channel() -> ApiError:
@@ -117,6 +117,31 @@ def missing_permissions() -> ApiError:
 
 def cannot_edit_others() -> ApiError:
     return ApiError(403, 50005, "Cannot edit a message authored by another user")
+
+
+def wrong_channel_type(detail: str) -> ApiError:
+    """400 / 50024 for what this kind of channel doesn't have."""
+    problems = [Problem("channel-type", (), detail)]
+    return ApiError(400, 50024, "Cannot execute action on this channel type", problems=problems)
+
+
+def system_message() -> ApiError:
+    return ApiError(403, 50021, "Cannot execute action on a system message")
+
+
+def thread_archived(status: int = 400) -> ApiError:
+    """50083; bots report 403 for posting into one that is locked as well, 400 for everything else."""
+    return ApiError(status, 50083, "Thread is archived")
+
+
+def thread_locked() -> ApiError:
+    return ApiError(403, 160005, "Thread is locked")
+
+
+def not_in_sandbox(what: str) -> ApiError:
+    """501 for what Discord has and the sandbox lacks."""
+    message = f"The sandbox has no {what} yet"
+    return ApiError(501, 0, message, problems=[Problem("not-in-sandbox", (), message)])
 
 
 def token_expired() -> ApiError:

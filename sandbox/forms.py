@@ -12,10 +12,11 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.cdn import Upload
+from sandbox.channels import Channel, Thread
 from sandbox.errors import ApiError, Json
 from sandbox.state import State, StoredMessage
 from sandbox.uploads import read_body
-from sandbox.world import DM, Channel, User
+from sandbox.world import User
 
 
 class Refused(Exception):
@@ -61,11 +62,13 @@ def person(state: State, form: Json) -> User:
 
 
 def channel_for(state: State, channel_id: str, user: User) -> Channel:
-    """A channel that the user can see: the guild's, or their own direct one."""
+    """A channel that the user can see: the guild's, their own direct one, a thread they may look into."""
     channel = state.world.channels.get(channel_id)
-    if channel is None or (channel.type == DM and channel.recipient_id != user.id):
-        raise Refused(404, f"no such channel for {user.username}: {channel_id!r}")
-    return channel
+    if channel is not None and state.world.sees(user.id, channel):
+        return channel
+    if isinstance(channel, Thread):
+        raise Refused(403, f"{user.username} is not in the private thread {channel_id!r}")
+    raise Refused(404, f"no such channel for {user.username}: {channel_id!r}")
 
 
 def message_for(state: State, channel: Channel, message_id: str, user: User) -> StoredMessage:

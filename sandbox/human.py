@@ -1,33 +1,32 @@
 """The human API: what the page and the tests see and do (`/human/...`).
 
-Owns reading, the event stream, and the test controls (faults, gateway, clock). What people do is in `actions`.
+Owns the routes, reading and the event stream. What people do is in `actions`, what tests ask for in `controls`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from sandbox.actions import Actions, Result
+from sandbox.channels import DM
+from sandbox.controls import Controls
 from sandbox.errors import Json
-from sandbox.faults import Fault, Faults
-from sandbox.forms import Refused, answered, channel_for, field, person, read_form
+from sandbox.faults import Faults
+from sandbox.forms import Refused, answered, channel_for, field, person
 from sandbox.gateway import CLOSE_TIMEOUT_S, Gateway
 from sandbox.interactions import Interactions
 from sandbox.state import State
-from sandbox.wire import human_message
-from sandbox.world import DM, Permission
+from sandbox.wire import human_message, human_thread
 
 # A page that doesn't read is cut off; it reconnects and asks for what it missed.
 MAX_BACKLOG = 1000
-# Ten years. Python's JSON also knows Infinity and NaN, after which nothing here could tell the time any more.
-MAX_ADVANCE_S = 10 * 365 * 24 * 3600
 MESSAGE_KINDS = ("message_create", "message_update")
+THREAD_KINDS = ("thread_create", "thread_update", "thread_members")
 REACTION_KINDS = ("reaction_add", "reaction_remove")
 
 
@@ -47,6 +46,7 @@ class Human:
     def install(self, app: web.Application) -> None:
         """Add the routes."""
         actions = Actions(self._state, self._interactions)
+        controls = Controls(self._state, self._gateway, self._faults)
         table: list[tuple[str, str, Callable[[web.Request], Any]]] = [
             ("GET", "/human/state", self.state),
             ("GET", "/human/messages", self.messages),
@@ -61,12 +61,13 @@ class Human:
             ("GET", "/human/violations", self.violations),
             ("DELETE", "/human/violations", self.clear_violations),
             ("GET", "/human/http", self.http),
-            ("POST", "/human/faults", self.add_fault),
-            ("DELETE", "/human/faults", self.clear_faults),
-            ("POST", "/human/gateway", self.gateway),
-            ("POST", "/human/clock", self.clock),
-            ("POST", "/human/permissions", self.permissions),
-            ("POST", "/human/age", self.age),
+            ("POST", "/human/faults", controls.add_fault),
+            ("DELETE", "/human/faults", controls.clear_faults),
+            ("POST", "/human/gateway", controls.gateway),
+            ("POST", "/human/clock", controls.clock),
+            ("POST", "/human/permissions", controls.permissions),
+            ("POST", "/human/age", controls.age),
+            ("POST", "/human/threads", controls.threads),
         ]
         for method, path, handler in table:
             app.router.add_route(method, path, answered(handler))
@@ -85,6 +86,7 @@ class Human:
         return 200, {
             "guild": {"id": world.guild_json()["id"], "name": world.guild_json()["name"]},
             "channels": [{"id": channel.id, "name": channel.name} for channel in world.guild_channels()],
+            "threads": [human_thread(thread) for thread in world.threads()],
             "direct_channels": [{"id": channel.id, "user": channel.recipient_id} for channel in direct],
             "users": [
                 {"id": user.id, "username": user.username, "avatar_color": user.avatar_color, "admin": user.admin}
@@ -124,78 +126,6 @@ class Human:
             raise Refused(400, f"limit is a number, not {limit!r}")
         log = list(self._state.http_log)
         return 200, {"requests": log[max(0, len(log) - int(limit)) :]}
-
-    async def add_fault(self, request: web.Request) -> Result:
-        """Answer the next matching requests of the bot with an error."""
-        form, _ = await read_form(request)
-        try:
-            pattern = re.compile(field(form, "route", str, ""))
-        except re.error as error:
-            raise Refused(400, f"route is no regular expression: {error}") from None
-        status, times = field(form, "status", int), field(form, "times", int, 1)
-        if not 400 <= status <= 599 or times < 1:
-            raise Refused(400, "status is 400 to 599 and times at least 1")
-        fault = Fault(
-            method=field(form, "method", str, "*").upper(),
-            route=pattern,
-            status=status,
-            times=times,
-            retry_after=float(field(form, "retry_after", float, 0.0)),
-            after=field(form, "after", bool, False),
-            via=field(form, "via", bool, True),
-            code=field(form, "code", int, 0),
-            message=field(form, "message", str, "A fault that was asked for"),
-        )
-        self._faults.add(fault)
-        return 201, {}
-
-    async def clear_faults(self, request: web.Request) -> Result:
-        """Forget the faults still to come."""
-        self._faults.clear()
-        return 200, {}
-
-    async def gateway(self, request: web.Request) -> Result:
-        """Do something to the bot's connection."""
-        form, _ = await read_form(request)
-        what = field(form, "do", str)
-        if not await self._gateway.command(what):
-            raise Refused(400, f"do is drop, reconnect, invalid_session or zombie, and the bot connected; not {what!r}")
-        return 200, {}
-
-    async def clock(self, request: web.Request) -> Result:
-        """Move the sandbox's time forward by `advance` seconds."""
-        form, _ = await read_form(request)
-        seconds = field(form, "advance", float)
-        if not 0 <= seconds <= MAX_ADVANCE_S:
-            raise Refused(400, f"time only moves forward, at most {MAX_ADVANCE_S} s at once")
-        self._state.clock.advance(seconds)
-        return 200, {"now": self._state.clock.now()}
-
-    async def permissions(self, request: web.Request) -> Result:
-        """Take the permissions named in `deny` (as in discord.py) from the bot in a channel; [] gives all back."""
-        form, _ = await read_form(request)
-        channel = self._state.world.channels.get(field(form, "channel", str))
-        if channel is None or channel.type == DM:
-            raise Refused(404, f"no such channel: {form['channel']!r}")
-        denied = 0
-        for name in field(form, "deny", list):
-            if not isinstance(name, str) or name.upper() not in Permission.__members__:
-                known = ", ".join(key.lower() for key in Permission.__members__)
-                raise Refused(400, f"no such permission: {name!r}; there are {known}")
-            denied |= Permission[name.upper()]
-        channel.denied = denied
-        self._state.emit("channel_update", channel=channel)
-        return 200, {}
-
-    async def age(self, request: web.Request) -> Result:
-        """Make a channel age-restricted, or open to all again."""
-        form, _ = await read_form(request)
-        channel = self._state.world.channels.get(field(form, "channel", str))
-        if channel is None or channel.type == DM:
-            raise Refused(404, f"no such channel: {form['channel']!r}")
-        channel.nsfw = field(form, "restricted", bool)
-        self._state.emit("channel_update", channel=channel)
-        return 200, {}
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """The event stream of the page."""
@@ -238,6 +168,10 @@ class Human:
         if kind == "message_delete":
             message = payload["message"]
             return {"type": kind, "message_id": message.id, "channel_id": message.channel_id}
+        if kind in THREAD_KINDS:
+            return {"type": "thread", "thread": human_thread(payload["thread"])}
+        if kind == "thread_delete":
+            return {"type": kind, "thread_id": payload["thread"].id, "parent_id": payload["thread"].parent.id}
         if kind == "commands":
             return {"type": kind, "commands": self._state.all_commands()}
         if kind == "violation":

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from sandbox.channels import DM, Channel
 from sandbox.clock import Timer
 from sandbox.errors import Json, already_acknowledged, token_expired, unknown_interaction, unknown_webhook
 from sandbox.state import EPHEMERAL, State, StoredMessage
 from sandbox.uploads import MAX_FILE_BYTES
 from sandbox.wire import gateway_message, human_message, message_json
-from sandbox.world import BOT_ID, DM, GUILD_ID, LOCALE, Channel
+from sandbox.world import BOT_ID, GUILD_ID, LOCALE
 
 FIRST_ANSWER_S = 3.0
 TOKEN_LIFETIME_S = 15 * 60.0

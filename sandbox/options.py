@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.cdn import Attachment
+from sandbox.channels import DM, Channel
 from sandbox.command_rules import (
     ATTACHMENT,
     BOOLEAN,
@@ -26,7 +27,7 @@ from sandbox.command_rules import (
 from sandbox.errors import Json
 from sandbox.forms import Refused
 from sandbox.state import State
-from sandbox.world import DM, Channel, User
+from sandbox.world import User
 
 MAX_STRING = 6000
 PLAIN_TYPES: dict[int, tuple[type[Any], ...]] = {

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.cdn import Upload
-from sandbox.errors import ApiError, Json, Problem, invalid_form, not_found, unauthorized
+from sandbox.errors import ApiError, Json, Problem, invalid_form, not_found, not_in_sandbox, unauthorized
 from sandbox.faults import Faults
 from sandbox.rate_limits import OTHER, Allowance, Bucket, RateLimits
 from sandbox.spec import Spec
@@ -148,9 +148,12 @@ class Rest:
         """No such route here: the bot's mistake, unless Discord has it and only the sandbox doesn't."""
         path = request.path.removeprefix(PREFIX)
         known = self._spec is not None and self._spec.operation(request.method, path) is not None
-        error = ApiError(501, 0, f"The sandbox has no {request.method} {path} yet") if known else not_found()
-        detail = error.message if known else f"Discord has no {request.method} {path}"
-        self._state.record_violation(request.method, path, "not-in-sandbox" if known else "unknown-route", detail, None)
+        error = (
+            not_in_sandbox(f"{request.method} {path}")
+            if known
+            else not_found(f"Discord has no {request.method} {path}")
+        )
+        self._record(request.method, path, error, None)
         self._state.record_request(request.method, path, error.status)
         return respond(error.status, error.body(), {})
 

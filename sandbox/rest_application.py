@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.access import channel_for_bot
 from sandbox.command_rules import command_list_problems, command_problems
 from sandbox.errors import (
     Json,
@@ -18,7 +19,7 @@ from sandbox.errors import (
 )
 from sandbox.rest import Answer, Call, Route
 from sandbox.state import State
-from sandbox.world import ADA_ID, BOT_ID, DM, GUILD_ID, LOCALE, Permission
+from sandbox.world import ADA_ID, BOT_ID, GUILD_ID, LOCALE
 
 # Bits of the application that discord.py shows: GATEWAY_MESSAGE_CONTENT_LIMITED and GATEWAY_GUILD_MEMBERS_LIMITED.
 PRIVILEGED_FLAGS = 1 << 15 | 1 << 19
@@ -149,12 +150,8 @@ class ApplicationRoutes:
         return Answer(self._state.world.member(call.params["user_id"]))
 
     def channel(self, call: Call) -> Answer:
-        """GET a channel; 50001 for one that the bot can't see."""
-        channel = self._state.channel(call.params["channel_id"])
-        world = self._state.world
-        if channel.type != DM and not world.permissions(BOT_ID, channel) & Permission.VIEW_CHANNEL:
-            raise missing_access()
-        return Answer(world.channel_json(channel))
+        """GET a channel or thread; 50001 for one that the bot can't see."""
+        return Answer(self._state.world.channel_json(channel_for_bot(self._state, call.params["channel_id"])))
 
     def list_commands(self, call: Call) -> Answer:
         """GET the commands of a scope."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from sandbox.access import channel_for_bot, may, need
+from sandbox.channels import DM, Channel, Permission
 from sandbox.compose import create_message, edit_message
 from sandbox.errors import (
     Json,
     Problem,
     cannot_edit_others,
     invalid_form,
-    missing_access,
-    missing_permissions,
+    system_message,
     unknown_emoji,
     unknown_message,
 )
 from sandbox.rate_limits import MESSAGE_CREATE, MESSAGE_DELETE, MESSAGE_EDIT, REACTION
 from sandbox.rest import Answer, Call, Route
 from sandbox.state import State, StoredMessage
-from sandbox.wire import is_blank_to_bot, message_json
-from sandbox.world import BOT_ID, DM, GUILD_ID, Channel, Permission
+from sandbox.threads import LASTING_MESSAGES, SYSTEM_MESSAGES, check_active, check_deletable, join
+from sandbox.wire import REPLY, is_blank_to_bot, message_json
+from sandbox.world import BOT_ID, GUILD_ID
 
-REPLY = 19
 MAX_HISTORY = 100
 
 
@@ -54,7 +55,7 @@ class MessageRoutes:
 
     def create(self, call: Call) -> Answer:
         """POST a message. With `enforce_nonce` a repeated nonce answers the message that exists."""
-        channel = self._channel(call, Permission.SEND_MESSAGES)
+        channel = self._writable(call)
         payload = call.form()
         self._may_attach(channel, call)
         nonce = payload.get("nonce")
@@ -72,6 +73,7 @@ class MessageRoutes:
             type=REPLY if reference else 0,
             reference=reference,
         )
+        join(self._state, channel, BOT_ID)
         return Answer(message_json(self._state, message))
 
     def edit(self, call: Call) -> Answer:
@@ -80,6 +82,8 @@ class MessageRoutes:
         message = self._state.public_message(channel.id, call.params["message_id"])
         if message.author_id != BOT_ID:
             raise cannot_edit_others()
+        if message.type in SYSTEM_MESSAGES:
+            raise system_message()
         self._may_attach(channel, call)
         return Answer(message_json(self._state, edit_message(self._state, message, call.form(), call.files)))
 
@@ -88,7 +92,10 @@ class MessageRoutes:
         channel = self._channel(call)
         message = self._state.public_message(channel.id, call.params["message_id"])
         if message.author_id != BOT_ID:
-            self._need(channel, Permission.MANAGE_MESSAGES)
+            need(self._state, channel, Permission.MANAGE_MESSAGES)
+        if message.type in LASTING_MESSAGES:
+            raise system_message()
+        check_deletable(self._state, channel, BOT_ID)
         self._state.delete_message(message)
         return Answer()
 
@@ -108,7 +115,7 @@ class MessageRoutes:
         if len(marks) > 1:
             detail = "around, before and after are mutually exclusive."
             raise invalid_form([Problem("history", (), detail, "INVALID_QUERY")])
-        readable = channel.type == DM or self._may(channel, Permission.READ_MESSAGE_HISTORY)
+        readable = may(self._state, channel, Permission.READ_MESSAGE_HISTORY)
         messages = self._state.messages_of(channel.id) if readable else []
         if "after" in marks:
             messages = [message for message in messages if int(message.id) > marks["after"]][:limit]
@@ -123,8 +130,8 @@ class MessageRoutes:
 
     def react(self, call: Call) -> Answer:
         """PUT the bot's reaction. Only Unicode emoji: the guild has none of its own."""
-        channel = self._channel(call, Permission.READ_MESSAGE_HISTORY)
-        self._need(channel, Permission.ADD_REACTIONS)
+        channel = self._channel(call, Permission.READ_MESSAGE_HISTORY, Permission.ADD_REACTIONS)
+        check_active(channel)
         message = self._state.public_message(channel.id, call.params["message_id"])
         add_reaction(self._state, message, BOT_ID, _emoji(call))
         return Answer()
@@ -132,6 +139,7 @@ class MessageRoutes:
     def unreact(self, call: Call) -> Answer:
         """DELETE the bot's reaction."""
         channel = self._channel(call)
+        check_active(channel)
         message = self._state.public_message(channel.id, call.params["message_id"])
         remove_reaction(self._state, message, BOT_ID, _emoji(call))
         return Answer()
@@ -145,29 +153,21 @@ class MessageRoutes:
 
     def typing(self, call: Call) -> Answer:
         """POST: the bot is typing."""
-        channel = self._channel(call, Permission.SEND_MESSAGES)
+        channel = self._writable(call)
         self._state.emit("typing", channel_id=channel.id, user_id=BOT_ID)
         return Answer()
 
     def _channel(self, call: Call, *needed: Permission) -> Channel:
-        channel = self._state.channel(call.params["channel_id"])
-        if channel.type != DM:
-            if not self._may(channel, Permission.VIEW_CHANNEL):
-                raise missing_access()
-            for permission in needed:
-                self._need(channel, permission)
+        return channel_for_bot(self._state, call.params["channel_id"], *needed)
+
+    def _writable(self, call: Call) -> Channel:
+        channel = self._channel(call)
+        need(self._state, channel, channel.send_permission)
         return channel
 
-    def _may(self, channel: Channel, permission: Permission) -> bool:
-        return bool(self._state.world.permissions(BOT_ID, channel) & permission)
-
-    def _need(self, channel: Channel, permission: Permission) -> None:
-        if not self._may(channel, permission):
-            raise missing_permissions()
-
     def _may_attach(self, channel: Channel, call: Call) -> None:
-        if call.files and channel.type != DM:
-            self._need(channel, Permission.ATTACH_FILES)
+        if call.files:
+            need(self._state, channel, Permission.ATTACH_FILES)
 
     def _json(self, message: StoredMessage) -> Json:
         return message_json(

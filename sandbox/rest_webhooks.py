@@ -10,6 +10,7 @@ from sandbox.rate_limits import WEBHOOK
 from sandbox.rest import Answer, Call, Route
 from sandbox.rules import choice_problems, defer_problems, flags_of
 from sandbox.state import EPHEMERAL, LOADING, State, StoredMessage
+from sandbox.threads import check_deletable, make_way
 from sandbox.wire import message_json
 from sandbox.world import BOT_ID
 
@@ -117,7 +118,9 @@ class WebhookRoutes:
     def delete(self, call: Call) -> Answer:
         """DELETE `@original` or a followup."""
         interaction = self._find(call)
-        self._state.delete_message(self._message(call, interaction))
+        message = self._message(call, interaction)
+        check_deletable(self._state, self._state.channel(message.channel_id), BOT_ID)
+        self._state.delete_message(message)
         self._interactions.finish(interaction)
         return Answer()
 
@@ -128,6 +131,7 @@ class WebhookRoutes:
         self._interactions.acknowledge(interaction, Progress.ANSWERED, ephemeral=ephemeral)
 
     def _think(self, interaction: Interaction, *, ephemeral: bool) -> None:
+        make_way(self._state, self._state.channel(interaction.channel_id), BOT_ID)
         message = StoredMessage(
             id=self._state.snowflakes.next(),
             channel_id=interaction.channel_id,

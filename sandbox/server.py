@@ -23,6 +23,7 @@ from sandbox.rate_limits import RateLimits
 from sandbox.rest import Rest
 from sandbox.rest_application import ApplicationRoutes
 from sandbox.rest_messages import MessageRoutes
+from sandbox.rest_threads import ThreadRoutes
 from sandbox.rest_webhooks import WebhookRoutes
 from sandbox.spec import Spec
 from sandbox.state import State, Violation
@@ -130,7 +131,8 @@ class Sandbox:
         application = ApplicationRoutes(self.state, gateway_url=self.gateway_url, privileged=self._privileged)
         messages = MessageRoutes(self.state, reads_content=self._privileged)
         webhooks = WebhookRoutes(self.state, self._interactions)
-        rest.install(app, [*application.routes(), *messages.routes(), *webhooks.routes()])
+        threads = ThreadRoutes(self.state, knows_members=self._privileged)
+        rest.install(app, [*application.routes(), *messages.routes(), *threads.routes(), *webhooks.routes()])
         return app
 
     @web.middleware

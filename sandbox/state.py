@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.cdn import Attachment, Cdn
+from sandbox.channels import DM, Channel, Thread
 from sandbox.clock import Clock, iso
 from sandbox.errors import Json, unknown_channel, unknown_message
 from sandbox.snowflakes import Snowflakes
-from sandbox.world import BOT_ID, DM, GUILD_ID, Channel, World
+from sandbox.world import BOT_ID, GUILD_ID, World
 
 EPHEMERAL = 1 << 6
 LOADING = 1 << 7
@@ -109,7 +110,11 @@ class State:
     def add_message(self, message: StoredMessage) -> StoredMessage:
         """Put a message at the end of its channel."""
         self.messages.setdefault(message.channel_id, {})[message.id] = message
-        self.world.channels[message.channel_id].last_message_id = message.id
+        channel = self.world.channels[message.channel_id]
+        channel.last_message_id = message.id
+        if isinstance(channel, Thread) and message.ephemeral_to is None:
+            channel.message_count += 1
+            channel.total_message_sent += 1
         self.emit("message_create", message=message)
         return message
 
@@ -121,6 +126,9 @@ class State:
         """Remove a message and its files."""
         del self.messages[message.channel_id][message.id]
         self.cdn.forget(message.attachments)
+        channel = self.world.channels[message.channel_id]
+        if isinstance(channel, Thread) and message.ephemeral_to is None:
+            channel.message_count -= 1
         self.emit("message_delete", message=message)
 
     def find_message(self, channel_id: str, message_id: str) -> StoredMessage | None:
@@ -167,6 +175,12 @@ class State:
             self.world.channels[channel.id] = channel
             self.emit("channel_create", channel=channel)
         return channel
+
+    def forget_channel(self, channel_id: str) -> None:
+        """Remove a channel with its messages and files."""
+        del self.world.channels[channel_id]
+        for message in self.messages.pop(channel_id, {}).values():
+            self.cdn.forget(message.attachments)
 
     # commands
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.channels import DM, Thread
 from sandbox.clock import iso
 from sandbox.errors import Json
 from sandbox.state import State, StoredMessage
-from sandbox.world import BOT_ID, DM, GUILD_ID
+from sandbox.world import BOT_ID, GUILD_ID
+
+REPLY = 19
 
 
 def message_json(state: State, message: StoredMessage, *, blank: bool = False) -> Json:
@@ -60,8 +63,8 @@ def _add_origin(state: State, message: StoredMessage, body: Json) -> None:
             }
     if message.reference is not None:
         body["message_reference"] = message.reference
-        target = state.find_message(message.reference["channel_id"], message.reference["message_id"])
-        if message.type == 19:
+        if message.type == REPLY:
+            target = state.find_message(message.reference["channel_id"], message.reference["message_id"])
             body["referenced_message"] = None if target is None else message_json(state, target)
 
 
@@ -80,6 +83,20 @@ def human_message(state: State, message: StoredMessage) -> Json:
         "ephemeral_to": message.ephemeral_to,
         "thinking": message.thinking,
         "deleted": False,
+    }
+
+
+def human_thread(thread: Thread) -> Json:
+    """A thread as the page gets it."""
+    return {
+        "id": thread.id,
+        "name": thread.name,
+        "type": thread.type,
+        "parent_id": thread.parent.id,
+        "owner_id": thread.owner_id,
+        "archived": thread.archived,
+        "locked": thread.locked,
+        "members": list(thread.members),
     }
 
 

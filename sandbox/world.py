@@ -1,14 +1,23 @@
-"""The fixed world: one guild, its channels, roles and people, and their Discord JSON.
+"""The fixed world: one guild, its channels, roles and people, and their Discord JSON; threads come and go in it.
 
-Ids stay the same across restarts so that a database that survives the sandbox still fits. Owns permissions in channels.
+Ids stay the same across restarts so that a database that survives the sandbox still fits. Owns who may do what where.
 Knows no message and no connection.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntFlag
 
+from sandbox.channels import (
+    ALL_PERMISSIONS,
+    DM,
+    EVERYONE,
+    GUILD_TEXT,
+    Channel,
+    Permission,
+    Thread,
+)
+from sandbox.clock import iso
 from sandbox.errors import Json
 
 GUILD_ID = "1000000000000000001"
@@ -22,9 +31,8 @@ BOT_ID = "1000000000000002001"
 ADMIN_ROLE_ID = "1000000000000003001"
 JOINED_AT = "2026-01-01T00:00:00.000000+00:00"
 LOCALE = "en-US"
-
-GUILD_TEXT = 0
-DM = 1
+# The count that Discord shows stops there.
+MAX_MEMBER_COUNT = 50
 
 # Discord's description requires them; no part of the sandbox gives them a meaning.
 UNUSED_GUILD_FIELDS: Json = {
@@ -40,35 +48,6 @@ UNUSED_GUILD_FIELDS: Json = {
     "incidents_data": None,
     "nsfw": False,
 }
-
-
-class Permission(IntFlag):
-    """The permission bits that the sandbox looks at (API page "Permissions")."""
-
-    ADMINISTRATOR = 1 << 3
-    MANAGE_GUILD = 1 << 5
-    ADD_REACTIONS = 1 << 6
-    VIEW_CHANNEL = 1 << 10
-    SEND_MESSAGES = 1 << 11
-    MANAGE_MESSAGES = 1 << 13
-    EMBED_LINKS = 1 << 14
-    ATTACH_FILES = 1 << 15
-    READ_MESSAGE_HISTORY = 1 << 16
-    USE_EXTERNAL_EMOJIS = 1 << 18
-    USE_APPLICATION_COMMANDS = 1 << 31
-
-
-ALL_PERMISSIONS = (1 << 53) - 1
-EVERYONE = (
-    Permission.ADD_REACTIONS
-    | Permission.VIEW_CHANNEL
-    | Permission.SEND_MESSAGES
-    | Permission.EMBED_LINKS
-    | Permission.ATTACH_FILES
-    | Permission.READ_MESSAGE_HISTORY
-    | Permission.USE_EXTERNAL_EMOJIS
-    | Permission.USE_APPLICATION_COMMANDS
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +73,6 @@ class User:
             "flags": 0,
             "primary_guild": None,
         }
-
-
-@dataclass(slots=True)
-class Channel:
-    """A text channel of the guild, or a direct channel with `recipient_id`. `denied`: what the bot may not do here.
-
-    nsfw: only grown-ups may look.
-    """
-
-    id: str
-    name: str
-    type: int = GUILD_TEXT
-    position: int = 0
-    recipient_id: str | None = None
-    denied: int = 0
-    nsfw: bool = False
-    last_message_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -147,11 +109,26 @@ class World:
         """The direct channel between the bot and a person, when it was opened."""
         return next((channel for channel in self.channels.values() if channel.recipient_id == user_id), None)
 
+    def threads(self) -> list[Thread]:
+        """Every thread that exists, archived ones included, oldest first."""
+        return [channel for channel in self.channels.values() if isinstance(channel, Thread)]
+
     def permissions(self, user_id: str, channel: Channel) -> int:
-        """What a user may do in a channel, overwrites included."""
+        """What a user may do in a channel, overwrites included; a thread has its parent's."""
         if self.users[user_id].admin:
             return ALL_PERMISSIONS
-        return int(EVERYONE & ~channel.denied) if user_id == BOT_ID else int(EVERYONE)
+        root = channel.root
+        return int(EVERYONE & ~root.denied | root.allowed) if user_id == BOT_ID else int(EVERYONE)
+
+    def sees(self, user_id: str, channel: Channel) -> bool:
+        """Whether a user can see a channel. Private threads show themselves to members and who may manage threads."""
+        if channel.type == DM:
+            return user_id in (channel.recipient_id, BOT_ID)
+        permissions = self.permissions(user_id, channel)
+        if not permissions & Permission.VIEW_CHANNEL:
+            return False
+        hidden = isinstance(channel, Thread) and channel.private and user_id not in channel.members
+        return not hidden or bool(permissions & Permission.MANAGE_THREADS)
 
     def member(self, user_id: str) -> Json:
         """Discord's guild member object, with its user."""
@@ -178,7 +155,9 @@ class World:
         ]
 
     def channel_json(self, channel: Channel) -> Json:
-        """Discord's channel object."""
+        """Discord's channel object; of a thread with the bot's membership, if it has joined."""
+        if isinstance(channel, Thread):
+            return self._thread_json(channel)
         if channel.type == DM:
             recipients = [self.users[channel.recipient_id].json()] if channel.recipient_id else []
             return {
@@ -188,14 +167,14 @@ class World:
                 "flags": 0,
                 "recipients": recipients,
             }
-        overwrite = {"id": BOT_ID, "type": 1, "allow": "0", "deny": str(int(channel.denied))}
+        overwrite = {"id": BOT_ID, "type": 1, "allow": str(int(channel.allowed)), "deny": str(int(channel.denied))}
         return {
             "id": channel.id,
             "type": GUILD_TEXT,
             "guild_id": GUILD_ID,
             "name": channel.name,
             "position": channel.position,
-            "permission_overwrites": [overwrite] if channel.denied else [],
+            "permission_overwrites": [overwrite] if channel.allowed | channel.denied else [],
             "topic": None,
             "nsfw": channel.nsfw,
             "last_message_id": channel.last_message_id,
@@ -203,6 +182,41 @@ class World:
             "parent_id": None,
             "flags": 0,
         }
+
+    def _thread_json(self, thread: Thread) -> Json:
+        metadata: Json = {
+            "archived": thread.archived,
+            "archive_timestamp": iso(thread.archive_timestamp),
+            "auto_archive_duration": thread.auto_archive_minutes,
+            "locked": thread.locked,
+            "create_timestamp": iso(thread.created),
+        }
+        body: Json = {
+            "id": thread.id,
+            "type": thread.type,
+            "guild_id": GUILD_ID,
+            "parent_id": thread.parent.id,
+            "owner_id": thread.owner_id,
+            "name": thread.name,
+            "last_message_id": thread.last_message_id,
+            "rate_limit_per_user": thread.slowmode_s,
+            "flags": 0,
+            "message_count": thread.message_count,
+            "total_message_sent": thread.total_message_sent,
+            "member_count": min(len(thread.members), MAX_MEMBER_COUNT),
+            "thread_metadata": metadata | ({"invitable": thread.invitable} if thread.private else {}),
+        }
+        return body | ({"member": thread_member(thread, BOT_ID)} if BOT_ID in thread.members else {})
+
+    def threads_json(self, threads: list[Thread]) -> Json:
+        """Threads as lists of them go out: beside them the bot's memberships."""
+        joined = [thread_member(thread, BOT_ID) for thread in threads if BOT_ID in thread.members]
+        return {"threads": [self.channel_json(thread) for thread in threads], "members": joined}
+
+    def active_threads(self) -> list[Thread]:
+        """The threads that aren't archived and that the bot can see, newest first."""
+        active = [thread for thread in self.threads() if not thread.archived and self.sees(BOT_ID, thread)]
+        return sorted(active, key=lambda thread: int(thread.id), reverse=True)
 
     def guild_json(self) -> Json:
         """Discord's guild object as `GET /guilds/{id}` gives it."""
@@ -251,12 +265,17 @@ class World:
             "member_count": len(self.users),
             "members": [self.member(user_id) for user_id in sent],
             "channels": [self.channel_json(channel) for channel in self.guild_channels()],
-            "threads": [],
+            "threads": [self.channel_json(thread) for thread in self.active_threads()],
             "voice_states": [],
             "presences": [],
             "stage_instances": [],
             "guild_scheduled_events": [],
         }
+
+
+def thread_member(thread: Thread, user_id: str) -> Json:
+    """Discord's thread member object."""
+    return {"id": thread.id, "user_id": user_id, "join_timestamp": iso(thread.members[user_id]), "flags": 0}
 
 
 def _role(role_id: str, name: str, permissions: int, position: int) -> Json:
