@@ -23,13 +23,16 @@ from sandbox.world import BOT_ID
 from tests.faults.stack import WELCOME_CREDITS
 
 _UNFINISHED = re.compile(r"\(Waiting to start\)|\(\d+%\)")
+_JOB = re.compile(r"job:\w+:(\d+-\d+):")
 _RESULT = re.compile(r"job:variation:(\d+-\d+):1$")
 _FILE = re.compile(r"_(\d+-\d+)\.(png|webp)$")
 
 
 @dataclass(slots=True)
 class Evidence:
-    """Everything that the witnesses say. `stopped`: jobs whose members were told that they stop, and when."""
+    """Everything that the witnesses say. `seen_by_all` are channels; `stopped`: jobs whose members were told that they
+    stop, and when.
+    """
 
     rows: dict[str, Job]
     transfers: Sequence[Transfer]
@@ -40,6 +43,7 @@ class Evidence:
     files: set[str]
     folders: set[str]
     messages: list[StoredMessage]
+    seen_by_all: set[str]
     stopped: Mapping[str, datetime]
     results: Counter[str] = field(default_factory=Counter)
 
@@ -69,6 +73,7 @@ async def gather(database: Database, root: Path, state: State, stopped: Mapping[
         files={path.relative_to(root).as_posix() for path in found if path.is_file()},
         folders={path.relative_to(root).as_posix() for path in found if path.is_dir()},
         messages=[message for message in public if message.author_id == BOT_ID],
+        seen_by_all={channel.id for channel in state.world.guild_channels()},
         stopped=stopped,
     )
 
@@ -82,6 +87,7 @@ def problems(evidence: Evidence) -> list[str]:
         *_payments(evidence),
         *_balances(evidence),
         *_messages(evidence),
+        *_secrets(evidence),
         *_files(evidence),
         *_stops(evidence),
     ]
@@ -167,6 +173,18 @@ def _messages(evidence: Evidence) -> Iterator[str]:
             yield f"message {message.id} still says {message.content.splitlines()[0]!r}"
 
 
+def _secrets(evidence: Evidence) -> Iterator[str]:
+    """A stealthy job is in a thread of its member's own, and in no channel that others see."""
+    stealthy = {job.id for job in evidence.rows.values() if job.stealth}
+    for message in evidence.messages:
+        shown = stealthy & {match[1] for custom_id in _custom_ids(message) if (match := _JOB.match(custom_id))}
+        if shown and message.channel_id in evidence.seen_by_all:
+            yield f"{', '.join(sorted(shown))} is stealth and shown in {message.channel_id}"
+    for job in evidence.rows.values():
+        if job.stealth == (str(job.channel_id) in evidence.seen_by_all):
+            yield f"{job.id} is {'stealth' if job.stealth else 'public'} and belongs to {job.channel_id}"
+
+
 def _files(evidence: Evidence) -> Iterator[str]:
     wanted: set[str] = set()
     for job in evidence.rows.values():
@@ -193,7 +211,10 @@ def _stops(evidence: Evidence) -> Iterator[str]:
 
 def _jobs_of(message: StoredMessage) -> set[str]:
     """The jobs whose result the message is: by its buttons, or by the name of its picture."""
-    ids = {child.get("custom_id", "") for row in message.components for child in row.get("components", [])}
-    by_buttons = {match[1] for custom_id in ids if (match := _RESULT.match(custom_id))}
+    by_buttons = {match[1] for custom_id in _custom_ids(message) if (match := _RESULT.match(custom_id))}
     names = [attachment.filename for attachment in message.attachments]
     return by_buttons | {match[1] for name in names if (match := _FILE.search(name))}
+
+
+def _custom_ids(message: StoredMessage) -> set[str]:
+    return {child.get("custom_id", "") for row in message.components for child in row.get("components", [])}

@@ -21,11 +21,21 @@ from tests.faults.world import Broken, World
 
 NONCE_FORGOTTEN_S, TOKEN_DEAD_S = 400, 1000
 ENDS_THE_BOT = ("engine stopped", "engine hangs")
-WEIGHTS = {"imagine": 6, "repeat": 3, "vary": 3, "inpaint": 2, "upscale": 3, "variation": 3, "reroll": 2, "delete": 2}
+WEIGHTS = {
+    "imagine": 6,
+    "repeat": 3,
+    "stealth": 3,
+    "vary": 3,
+    "inpaint": 2,
+    "upscale": 3,
+    "variation": 3,
+    "reroll": 2,
+    "delete": 2,
+}
 WEIGHTS |= {"info": 1, "cancel": 3, "stop": 2, "refused": 1}
 
 PRESSES = ("upscale", "variation", "reroll")
-DRAWING = ("imagine", "repeat", "vary", "inpaint")
+DRAWING = ("imagine", "repeat", "stealth", "vary", "inpaint")
 CHANCES = {NETWORK: 6, DATABASE: 5, FILES: 6, ENGINE: 1}
 """How many chances for such a trouble one picture gives, at least."""
 
@@ -45,6 +55,8 @@ class Scene:
 SCENES: Mapping[str, Scene] = {
     "imagine": Scene("imagine"),
     "repeat": Scene("repeat"),
+    "first thread": Scene("stealth"),
+    "thread": Scene("stealth", before="stealth"),
     "inpaint": Scene("inpaint"),
     "upscale": Scene("upscale", before="imagine"),
     "variation": Scene("variation", before="imagine"),

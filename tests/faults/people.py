@@ -31,6 +31,11 @@ async def repeat(world: World, user: str, chance: Random) -> None:
     )
 
 
+async def stealth(world: World, user: str, chance: Random) -> None:
+    """Into the member's own thread, which is opened first if there is none."""
+    await world.command(user, "imagine", prompt=f"a mole --steps {chance.randint(2, 4)} --stealth")
+
+
 async def vary(world: World, user: str, chance: Random) -> None:
     await world.command(user, "vary", files={"image": png()}, prompt="an owl --steps 4")
 
@@ -114,5 +119,19 @@ async def _press(world: World, user: str, chance: Random, button: str) -> None:
 
 DEEDS: dict[str, Deed] = {
     deed.__name__: deed
-    for deed in (imagine, repeat, vary, inpaint, upscale, variation, reroll, delete, info, cancel, stop, refused)
+    for deed in (
+        imagine,
+        repeat,
+        stealth,
+        vary,
+        inpaint,
+        upscale,
+        variation,
+        reroll,
+        delete,
+        info,
+        cancel,
+        stop,
+        refused,
+    )
 }

@@ -250,7 +250,8 @@ class World:
     def posts(self, user: str, with_button: str) -> list[tuple[StoredMessage, str]]:
         """Messages of the member's jobs under which such a button hangs, with its custom_id, oldest first."""
         found: list[tuple[StoredMessage, str]] = []
-        for message in self.server.state.messages_of(GENERAL_ID):
+        places = [GENERAL_ID, *(thread.id for thread in self.server.state.world.threads())]
+        for message in (one for place in places for one in self.server.state.messages_of(place)):
             if message.author_id == BOT_ID and f"<@{user}>" in message.content:
                 ids = [child.get("custom_id", "") for row in message.components for child in row["components"]]
                 found += [(message, custom_id) for custom_id in ids if custom_id.startswith(f"job:{with_button}:")]
