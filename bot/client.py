@@ -31,7 +31,7 @@ from bot.service.catalogue import Catalogue
 from bot.service.desk import Desk
 from bot.service.dispatcher import Dispatcher
 from bot.service.studio import Studio
-from bot.threads import StealthThreads
+from bot.stealth import StealthThreads
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Limner(discord.Client):
         self.settings = settings
         self.studio = studio
         self.catalogue = catalogue
-        self.threads = StealthThreads(self, studio.stealth)
+        self.stealth_threads = StealthThreads(self, studio.stealth)
         self.tree = Tree(
             self,
             allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=False, private_channel=False),

@@ -82,7 +82,7 @@ async def accept(interaction: discord.Interaction[Limner], order: Order) -> bool
     """
     studio, dispatcher = interaction.client.studio, interaction.client.dispatcher
     doubtful = 0
-    order = await interaction.client.threads.place(interaction, order)
+    order = await interaction.client.stealth_threads.place(interaction, order)
     try:
         tickets = await in_time(interaction, studio.submit(order))
     except ConfirmationNeeded as needed:

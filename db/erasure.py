@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db import departures, jobs, ledger, threads
+from db import departures, jobs, ledger, stealth_threads
 from db.desk_tables import Erasure, Removal
 from db.models import Account, Base, Image, Job, JobState, Member, Preference, Transfer
 from db.moderation_tables import Audit, Ban, Moderation, Report, Rule
@@ -101,7 +101,7 @@ async def anonymise(session: AsyncSession, member_id: int, *, now: datetime) -> 
     member = await session.get(Member, member_id)
     job_ids = await _forget(session, member, pseudonym, now) if member is not None else ()
     await session.execute(delete(Offer).where(Offer.member_id == member_id))
-    await threads.forget(session, member_id)
+    await stealth_threads.forget(session, member_id)
     for follower in _FOLLOWERS:
         renaming = update(follower.class_).where(follower == member_id).values({follower: pseudonym})
         await session.execute(_quietly(renaming))

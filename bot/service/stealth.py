@@ -1,7 +1,7 @@
 """Jobs that others don't see: who may have them, who wants them, and which thread is whose.
 
 A stealthy order is one into a thread of its member's own, whatever brought it there. Knows no Discord: its side opens
-the threads (bot/threads.py) and tells of them here.
+the threads (bot/stealth.py) and tells of them here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bot.service.errors import InvalidParameter, NotInPlan
 from bot.service.gate import check_open
 from bot.service.orders import Order
 from bot.service.terms import Terms
-from db import preferences, threads
+from db import preferences, stealth_threads
 from db.session import Database
 
 STEALTH, PUBLIC = "stealth", "public"
@@ -50,17 +50,17 @@ class Stealth:
     async def thread(self, member_id: int, channel_id: int) -> int | None:
         """The id of the member's own thread in the channel; it may be gone from Discord."""
         async with self._database.read() as session:
-            return await threads.of(session, member_id, channel_id)
+            return await stealth_threads.of(session, member_id, channel_id)
 
     async def keep(self, member_id: int, channel_id: int, thread_id: int) -> None:
         """That thread is the member's own from now on."""
         async with self._database.write() as session:
-            await threads.put(session, member_id, channel_id, thread_id, now=self._clock())
+            await stealth_threads.put(session, member_id, channel_id, thread_id, now=self._clock())
 
 
 async def is_stealthy(session: AsyncSession, order: Order) -> bool:
     """Whether the order's channel is a thread of its member's own. Raises InvalidParameter for `--public` there."""
-    own = await threads.is_own(session, order.member_id, order.channel_id)
+    own = await stealth_threads.is_own(session, order.member_id, order.channel_id)
     if own and order.prompt is not None and order.prompt.flags.visibility == PUBLIC:
         raise InvalidParameter("This thread is your own: what is drawn here is not public. Type it in the channel.")
     return own
