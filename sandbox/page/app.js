@@ -10,6 +10,7 @@ import { messageCommands } from "./commands.js";
 import { popupMenu } from "./menu.js";
 import { showModal } from "./modal.js";
 import { commandOnItsWay, toast } from "./notices.js";
+import { placeIcon } from "./places.js";
 import { Sidebar } from "./sidebar.js";
 import { Store } from "./store.js";
 import { keepRelativeTimesFresh } from "./time.js";
@@ -100,7 +101,7 @@ function openModal(interaction) {
         .answered(started.interaction_id)
         .then((ok) => ok || toast("Something went wrong: the form got no answer."));
   };
-  showModal(interaction.modal, store.names, { submit, failed: (error) => toast(error.message) });
+  showModal(interaction.modal, { ...store.names, open: null }, { submit, failed: (error) => toast(error.message) });
 }
 
 function drawTopbar() {
@@ -124,15 +125,36 @@ function drawTopbar() {
   fill(
     byId("topbar"),
     channels,
-    channel.direct ? avatar(bot, "mini") : icon("hash"),
+    parentLink(channel),
+    channel.direct ? avatar(bot, "mini") : icon(placeIcon(channel)),
     el("h1", {}, channel.name),
+    channel.archived && el("span", { class: "tag quiet" }, "archived"),
+    channel.locked && el("span", { class: "tag quiet" }, "locked"),
     el("span", { class: "spacer" }),
     status,
     detailsButton,
   );
 }
 
+/** The way from a thread back to its channel. */
+function parentLink({ parent }) {
+  if (!parent) return null;
+  const back = { type: "button", class: "text-button", onclick: () => store.open(parent) };
+  return [el("button", back, `#${store.place(parent).name}`), el("span", { class: "path-mark" }, "›")];
+}
+
+function welcomeTexts() {
+  const { channel, bot, here } = store;
+  if (channel.thread) {
+    const whom = "Seen by its members, the bot and whoever manages threads.";
+    return [channel.name, channel.private ? whom : `A thread of #${store.place(channel.parent).name}.`];
+  }
+  const about = "A Discord of your own, on this computer. Nothing leaves it, nothing needs a token.";
+  return [channel.direct ? `You and ${bot.username}` : `Welcome to ${here}`, about];
+}
+
 function drawWelcome() {
+  const [title, about] = welcomeTexts();
   const imagine = store.commands.some(({ name }) => name === "imagine");
   const wish = (text) =>
     el(
@@ -144,8 +166,8 @@ function drawWelcome() {
   fill(
     byId("welcome"),
     el("span", { class: "welcome-mark" }, store.bot.username ? avatar(store.bot, "big") : icon("hash")),
-    el("h2", {}, store.channel.direct ? `You and ${store.bot.username}` : `Welcome to ${store.here}`),
-    el("p", {}, "A Discord of your own, on this computer. Nothing leaves it, nothing needs a token."),
+    el("h2", {}, title),
+    el("p", {}, about),
     imagine && el("p", {}, "Type ", el("kbd", {}, "/"), " to see what the bot can do, or try one of these:"),
     imagine && el("div", { class: "wishes" }, FIRST_WISHES.map(wish)),
   );

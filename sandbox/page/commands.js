@@ -8,8 +8,9 @@ const MESSAGE_MENU = 3;
 
 export const OPTION = { STRING: 3, INTEGER: 4, BOOLEAN: 5, USER: 6, CHANNEL: 7, NUMBER: 10, ATTACHMENT: 11 };
 
-// What people who are no admins hold on this server: reactions, view, send, embed, attach, history, emoji, commands.
-const EVERYDAY = [6, 10, 11, 14, 15, 16, 18, 31].reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n);
+// What people who are no admins hold on this server: reactions, view, send, embed, attach, history, emoji, commands,
+// and of threads: start public and private ones, send.
+const EVERYDAY = [6, 10, 11, 14, 15, 16, 18, 31, 35, 36, 38].reduce((bits, bit) => bits | (1n << BigInt(bit)), 0n);
 
 /** Whether Discord would show this command to `user`; "0" means admins only. */
 export function mayUse(command, user) {

@@ -20,6 +20,8 @@ export function el(tag, props = {}, ...children) {
 // Stroke drawings on a 24 x 24 field.
 const ICONS = {
   hash: "M9.5 4 7.5 20M16.5 4l-2 16M4.5 9h16M3.5 15h16",
+  thread: "M5 5h14v10.500h-7.500L7.5 19.5v-4H5z",
+  lock: "M8 11V8a4 4 0 0 1 8 0v3M5.5 11h13v9h-13z",
   menu: "M4 7h16M4 12h16M4 17h16",
   close: "M6 6l12 12M18 6 6 18",
   shield: "M12 3l7 2.5v5.5c0 4.5-3 8-7 10-4-2-7-5.5-7-10V5.5zM9 12l2.2 2.200L15.2 10",

@@ -18,7 +18,7 @@ export class MessageList {
     store.on("messages", () => this.#reconcile());
     store.on("message", ({ message, isNew }) => this.#show(message, isNew));
     store.on("removed", (id) => this.#drop(id));
-    store.on("state", () => this.#views.forEach((view) => view.refresh()));
+    for (const name of ["state", "identity"]) store.on(name, () => this.#views.forEach((view) => view.refresh()));
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     toLatest.addEventListener("click", () => this.toBottom());
     // Pictures, previews and the composer change heights at any time: whoever reads the end stays at the end.

@@ -1,6 +1,7 @@
 // Discord's markdown, as DOM nodes. Unknown or unclosed marks stay text; links are http(s) only.
 
-import { drawnEmoji, el, emoji } from "./dom.js";
+import { drawnEmoji, el, emoji, icon } from "./dom.js";
+import { placeIcon } from "./places.js";
 import { formatted } from "./time.js";
 
 const SPECIAL = /[\\`*_~|<[h]/;
@@ -25,7 +26,7 @@ const INLINE = [
   { rule: /\|\|((?:\\[\s\S]|[^\\])+?)\|\|/y, make: ([, text], inner) => spoiler(inner(text)) },
   { rule: /<@!?(\d+)>/y, make: ([, id], _inner, names) => mention(`@${names.user(id)}`) },
   { rule: /<@&(\d+)>/y, make: () => mention("@role") },
-  { rule: /<#(\d+)>/y, make: ([, id], _inner, names) => mention(`#${names.channel(id)}`) },
+  { rule: /<#(\d+)>/y, make: ([, id], _inner, names) => placeMention(id, names) },
   { rule: /<\/([^:>]{1,100}):\d+>/y, make: ([, name]) => mention(`/${name}`) },
   { rule: /<t:(-?\d{1,13})(?::([tTdDfFR]))?>/y, make: ([, seconds, style]) => time(Number(seconds), style) },
   { rule: /<a?:(\w{2,32}):\d+>/y, make: ([, name]) => `:${name}:` },
@@ -39,6 +40,15 @@ const INLINE = [
 
 function mention(text) {
   return el("span", { class: "mention" }, text);
+}
+
+/** A channel or thread by name; a link to it where `names` can open it. */
+function placeMention(id, names) {
+  const place = names.place(id);
+  if (!place) return mention("#unknown-channel");
+  const face = place.thread ? [icon(placeIcon(place)), place.name] : `#${place.name}`;
+  if (!names.open) return mention(face);
+  return el("button", { type: "button", class: "mention", onclick: () => names.open(id) }, face);
 }
 
 function time(seconds, style) {
@@ -68,7 +78,7 @@ function spoiler(children) {
   return node;
 }
 
-/** Inline markdown of `text` as a list of nodes and strings; `names` = {user(id), channel(id)}. */
+/** Inline markdown of `text` as a list of nodes and strings; `names` = {user(id), place(id), open(id) or null}. */
 export function inline(text, names, depth = 0) {
   const nodes = [];
   let plain = "";

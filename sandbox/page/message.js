@@ -10,6 +10,13 @@ import { clock, stamp } from "./time.js";
 const QUICK_REACTIONS = ["❌", "✉️"];
 const COMMAND_INTERACTION = 2;
 const SLASH_COMMAND = 1;
+// What Discord itself says in somebody's name, as markdown.
+const SYSTEM = {
+  1: ({ mentions: [user] }) => `added <@${user.id}> to the thread.`,
+  2: ({ mentions: [user] }) => `removed <@${user.id}> from the thread.`,
+  4: ({ content }) => `changed the thread's name to ${content}`,
+  18: ({ message_reference: thread }) => `started a thread: <#${thread.channel_id}>`,
+};
 
 /** An embed without the signatures of its addresses, which change although the picture stays the same. */
 function unsigned(embed) {
@@ -77,7 +84,7 @@ export class MessageView {
       fill(node, this.#replied(), this.#used()),
     );
     this.#part("header", [author, message.timestamp], (node) => fill(node, this.#byline()));
-    this.#part("text", [message.content, message.thinking, message.edited_timestamp], (node) =>
+    this.#part("text", [message.content, message.thinking, message.edited_timestamp, message.type], (node) =>
       fill(node, this.#content()),
     );
     this.#part("embeds", (message.embeds ?? []).map(unsigned), (node) =>
@@ -141,7 +148,7 @@ export class MessageView {
     const origin = this.actions.lookup(id) ?? this.message.referenced_message;
     if (!origin) return el("p", { class: "context-line" }, "Original message was deleted");
     const text = origin.content
-      ? inline(origin.content.split("\n")[0], this.store.names)
+      ? inline(origin.content.split("\n")[0], { ...this.store.names, open: null })
       : "Click to see the attachment";
     const by = this.store.author(origin.author);
     return el(
@@ -180,6 +187,7 @@ export class MessageView {
       const dots = el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i"));
       return el("p", { class: "thinking" }, dots, `${this.author.username} is thinking…`);
     }
+    if (SYSTEM[this.message.type]) return this.#system();
     const nodes = markdown(this.message.content ?? "", this.store.names);
     if (!this.message.edited_timestamp) return nodes;
     const mark = el("span", { class: "edited", title: stamp(new Date(this.message.edited_timestamp)) }, "(edited)");
@@ -187,6 +195,10 @@ export class MessageView {
     if (last?.tagName !== "P") return nodes.length ? [...nodes, mark] : nodes;
     last.append(" ", mark);
     return nodes;
+  }
+
+  #system() {
+    return el("p", { class: "system" }, inline(SYSTEM[this.message.type](this.message), this.store.names));
   }
 
   #reaction(reaction) {

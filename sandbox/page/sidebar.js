@@ -1,6 +1,7 @@
 // Left: the guild, its channels, and who we are right now.
 
 import { avatar, el, fill, icon } from "./dom.js";
+import { placeIcon } from "./places.js";
 
 export class Sidebar {
   constructor(root, store) {
@@ -68,7 +69,7 @@ export class Sidebar {
     const unread = this.store.unread.has(channel.id);
     const props = {
       type: "button",
-      class: `channel${here ? " here" : ""}${unread ? " unread" : ""}`,
+      class: `channel${channel.thread ? " thread" : ""}${here ? " here" : ""}${unread ? " unread" : ""}`,
       "aria-current": here ? "page" : null,
       dataset: { key: channel.id },
     };
@@ -79,8 +80,9 @@ export class Sidebar {
     return el(
       "button",
       { ...props, onclick: open },
-      channel.direct ? avatar(this.store.bot, "mini") : icon("hash"),
-      el("span", {}, channel.name),
+      channel.direct ? avatar(this.store.bot, "mini") : icon(placeIcon(channel)),
+      el("span", { class: "channel-name" }, channel.name),
+      channel.thread && el("span", { class: "visually-hidden" }, channel.private ? "(private thread)" : "(thread)"),
       unread && el("span", { class: "visually-hidden" }, "(new messages)"),
     );
   }

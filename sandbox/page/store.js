@@ -4,6 +4,7 @@
 
 import { api, listen } from "./api.js";
 import { mayUse } from "./commands.js";
+import { placesOf, sees } from "./places.js";
 
 /** Order of snowflakes (decimal strings, longer = later). */
 export function bySnowflake(one, other) {
@@ -13,6 +14,7 @@ export function bySnowflake(one, other) {
 export class Store extends EventTarget {
   guild = { name: "" };
   guildChannels = [];
+  threads = [];
   directChannels = [];
   users = [];
   bot = { id: "", username: "", online: false };
@@ -49,30 +51,35 @@ export class Store extends EventTarget {
     return this.registered.filter((command) => mayUse(command, this.user));
   }
 
-  /** The channels that we see: the guild's, then our direct ones. */
+  /** Everywhere we can go: the guild's channels with their threads, then our direct ones. */
+  get places() {
+    return placesOf(this.user, this);
+  }
+
+  /** The places to list. An archived thread is listed only while it is open. */
   get channels() {
-    const direct = this.directChannels.filter(({ user }) => user === this.user?.id);
-    return [...this.guildChannels, ...direct.map(({ id }) => ({ id, name: this.bot.username, direct: true }))];
+    return this.places.filter(({ id, archived }) => !archived || id === this.channel?.id);
+  }
+
+  place(id) {
+    return this.places.find((place) => place.id === id);
   }
 
   person(id) {
     return this.users.find((user) => user.id === id);
   }
 
-  /** "#general", or "@Limner" for a direct channel. */
+  /** "#general", "@Limner" for a direct channel, "“Stealth”" for a thread. */
   get here() {
-    return `${this.channel.direct ? "@" : "#"}${this.channel.name}`;
-  }
-
-  channelName(id) {
-    return this.channels.find((channel) => channel.id === id)?.name ?? "unknown-channel";
+    const { name, direct, thread } = this.channel;
+    return thread ? `“${name}”` : `${direct ? "@" : "#"}${name}`;
   }
 
   userName(id) {
     return id === this.bot.id ? this.bot.username : (this.person(id)?.username ?? "unknown-user");
   }
 
-  names = { user: (id) => this.userName(id), channel: (id) => this.channelName(id) };
+  names = { user: (id) => this.userName(id), place: (id) => this.place(id), open: (id) => this.open(id) };
 
   /** The colour, bot mark and name to draw beside a message's author. */
   author(author) {
@@ -97,13 +104,13 @@ export class Store extends EventTarget {
     this.user = this.person(userId);
     localStorage.setItem("limner.user", userId);
     this.emit("identity");
-    if (this.channels.some(({ id }) => id === this.channel.id)) this.reload();
-    else this.open(this.channels[0].id);
+    if (this.place(this.channel.id)) this.reload();
+    else this.#leave();
   }
 
   open(channelId) {
     if (this.channel?.id === channelId) return;
-    this.channel = this.channels.find((channel) => channel.id === channelId);
+    this.channel = this.place(channelId);
     localStorage.setItem("limner.channel", channelId);
     this.unread.delete(channelId);
     this.messages.clear();
@@ -143,6 +150,7 @@ export class Store extends EventTarget {
       Object.assign(this, {
         guild: state.guild,
         guildChannels: state.channels,
+        threads: state.threads ?? [],
         directChannels: state.direct_channels ?? [],
         users: state.users,
         bot: { ...state.bot, bot: true },
@@ -154,7 +162,7 @@ export class Store extends EventTarget {
       const wanted = this.channel?.id ?? localStorage.getItem("limner.channel");
       const first = !this.user;
       this.user = user;
-      this.channel = this.channels.find((channel) => channel.id === wanted) ?? this.channels[0];
+      this.channel = this.place(wanted) ?? this.places[0];
       this.#connection(true);
       this.emit("state");
       this.emit("violations");
@@ -181,6 +189,12 @@ export class Store extends EventTarget {
       case "message_delete":
         this.#remove(event.message_id);
         break;
+      case "thread":
+        this.#threads(event.thread.id, [event.thread]);
+        break;
+      case "thread_delete":
+        this.#threads(event.thread_id, []);
+        break;
       case "commands":
         this.registered = event.commands;
         this.emit("state");
@@ -202,7 +216,24 @@ export class Store extends EventTarget {
     }
   }
 
+  /** A thread is now as in `now`: it came, changed or (with none) went. */
+  #threads(id, now) {
+    const others = this.threads.filter((thread) => thread.id !== id);
+    this.threads = [...others, ...now].sort((one, other) => bySnowflake(one.id, other.id));
+    const here = this.place(this.channel.id);
+    if (here) this.channel = here;
+    else this.#leave();
+    this.emit("state");
+  }
+
+  /** Where we are is closed to us: on to the channel that it belongs to. */
+  #leave() {
+    this.open(this.channel.parent ?? this.places[0].id);
+  }
+
   #upsert(message, type) {
+    const thread = this.threads.find(({ id }) => id === message.channel_id);
+    if (thread && !sees(thread, this.user)) return;
     if (message.channel_id !== this.channel.id) {
       if (type === "message_create" && this.visible(message)) this.#elsewhere(message.channel_id);
       return;
@@ -217,7 +248,7 @@ export class Store extends EventTarget {
   /** A message in another channel; the first one in a direct channel is how that channel becomes known. */
   async #elsewhere(channelId) {
     this.unread.add(channelId);
-    if (![...this.guildChannels, ...this.directChannels].some(({ id }) => id === channelId)) {
+    if (![...this.guildChannels, ...this.threads, ...this.directChannels].some(({ id }) => id === channelId)) {
       this.directChannels = (await api.state()).direct_channels ?? [];
     }
     this.emit("unread");

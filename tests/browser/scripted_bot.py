@@ -103,6 +103,13 @@ def _register(bot: ScriptedBot) -> None:
         embed.set_footer(text="tiny")
         await interaction.response.send_message(embed=embed, ephemeral=True)
 
+    @bot.tree.command(description="Draw where nobody else looks")
+    async def hide(interaction: discord.Interaction) -> None:
+        thread = await interaction.channel.create_thread(name="Stealth", invitable=False)
+        await thread.add_user(interaction.user)
+        await thread.send("just for you", view=grid_buttons())
+        await interaction.response.send_message(f"Your pictures are in {thread.mention}", ephemeral=True)
+
     @bot.tree.command(description="Break a rule of Discord")
     async def misbehave(interaction: discord.Interaction) -> None:
         await interaction.response.send_message("watch this", ephemeral=True)

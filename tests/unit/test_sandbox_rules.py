@@ -10,6 +10,7 @@ from sandbox.command_rules import command_list_problems, command_problems, valid
 from sandbox.errors import Problem, errors_tree
 from sandbox.modal_rules import modal_problems
 from sandbox.rules import Existing, choice_problems, defer_problems, message_problems
+from sandbox.thread_rules import thread_edit_problems, thread_problems
 
 V2 = 1 << 15
 FILES = Existing(files={0: "a.png"})
@@ -375,6 +376,32 @@ def test_command_names_are_unique_per_type() -> None:
 @pytest.mark.parametrize(("name", "valid"), [("-_'", True), ("a.b", False), ("ü", True), ("Ü", False), ("ไทย", True)])
 def test_command_name_follows_discords_pattern(name: str, valid: bool) -> None:
     assert valid_name(name) is valid
+
+
+THREADS = [
+    # rule, what it catches, what passes
+    ("thread-name", {"name": ""}, {"name": "x"}),
+    ("thread-name", {"name": "  "}, {"name": " x "}),
+    ("thread-name", {"name": "x" * 101}, {"name": "x" * 100}),
+    ("thread-name", {"name": 5}, {"name": "5"}),
+    ("thread-duration", {"name": "x", "auto_archive_duration": 120}, {"name": "x", "auto_archive_duration": 10080}),
+    ("thread-slowmode", {"name": "x", "rate_limit_per_user": 21601}, {"name": "x", "rate_limit_per_user": 21600}),
+    ("thread-slowmode", {"name": "x", "rate_limit_per_user": -1}, {"name": "x", "rate_limit_per_user": 0}),
+    ("thread-switch", {"name": "x", "invitable": "no"}, {"name": "x", "invitable": False}),
+]
+
+
+@pytest.mark.parametrize(("rule", "broken", "fine"), THREADS)
+def test_thread_rule_holds_for_new_ones_and_for_changes(rule: str, broken: dict, fine: dict) -> None:
+    for problems in (thread_problems, thread_edit_problems):
+        assert rules(problems(broken)) == {rule}
+        assert problems(fine) == []
+
+
+def test_new_thread_has_a_name_and_a_kind_that_text_channels_have() -> None:
+    assert rules(thread_problems({})) == {"thread-name"} and thread_edit_problems({"name": None}) == []
+    assert rules(thread_problems({"name": "x", "type": 10})) == {"thread-type"}
+    assert thread_problems({"name": "x", "type": 11}) == thread_problems({"name": "x", "type": 12}) == []
 
 
 def test_deferral_takes_the_ephemeral_flag_only() -> None:

@@ -46,7 +46,7 @@ async def test_description_checks_payload_json_of_uploads(checked: Raw) -> None:
 
 @needs_spec
 async def test_route_that_only_discord_has_is_named(checked: Raw) -> None:
-    status, body, _ = await checked.call("POST", f"/channels/{ART_ID}/threads", {"name": "x"})
+    status, body, _ = await checked.call("POST", f"/channels/{ART_ID}/invites", {})
     assert status == 501 and "sandbox has no POST" in body["message"]
     assert checked.rules() == ["not-in-sandbox"]
 
@@ -95,6 +95,25 @@ async def ill_fitting(raw: Raw, method: str, path: str, body: Any = None, **file
 async def test_our_answers_fit_the_description(checked: Raw, method: str, path: str, body: Any) -> None:
     await checked.human("POST", "messages", {"user": BEA_ID, "channel": ART_ID, "content": "x"})
     assert await ill_fitting(checked, method, path, body) == ["200"]
+
+
+@needs_spec
+async def test_our_threads_fit_the_description(checked: Raw) -> None:
+    asked = {"name": "x", "type": 12, "invitable": False, "auto_archive_duration": 10080, "rate_limit_per_user": None}
+    assert await ill_fitting(checked, "POST", f"/channels/{ART_ID}/threads", asked) == ["201"]
+    [thread] = checked.server.state.world.threads()
+    place = f"/channels/{thread.id}"
+    fine = ["200"]
+    assert await ill_fitting(checked, "PUT", f"{place}/thread-members/{BEA_ID}") == ["204"]
+    assert await ill_fitting(checked, "GET", f"{place}/thread-members/{BEA_ID}?with_member=true") == fine
+    assert await ill_fitting(checked, "GET", f"{place}/thread-members") == fine
+    assert await ill_fitting(checked, "GET", f"/guilds/{GUILD_ID}/threads/active") == fine
+    assert await ill_fitting(checked, "GET", f"{place}/messages") == fine
+    assert await ill_fitting(checked, "GET", place) == fine
+    assert await ill_fitting(checked, "PATCH", place, {"archived": True}) == fine
+    assert await ill_fitting(checked, "GET", f"/channels/{ART_ID}/users/@me/threads/archived/private") == fine
+    assert await ill_fitting(checked, "GET", f"/channels/{ART_ID}/threads/archived/public") == fine
+    assert checked.server.violations == []
 
 
 @needs_spec

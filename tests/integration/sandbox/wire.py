@@ -121,9 +121,9 @@ class Gateway:
         return self.socket.close_code
 
 
-async def opened(raw: Raw, gateway: Gateway) -> dict:
+async def opened(raw: Raw, gateway: Gateway, channel: str = ART_ID) -> dict:
     """A /ping by bea, as the gateway reports it."""
     await raw.call("PUT", f"/applications/{BOT_ID}/commands", [{"name": "ping", "description": "d"}])
-    status, answer = await raw.human("POST", "interactions", {"user": BEA_ID, "channel": ART_ID, "command": "ping"})
+    status, answer = await raw.human("POST", "interactions", {"user": BEA_ID, "channel": channel, "command": "ping"})
     assert status == 201, answer
     return await gateway.event("INTERACTION_CREATE")
