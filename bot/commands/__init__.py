@@ -12,10 +12,10 @@ from bot.commands.guild_rules import Pool, QueueLimits, confirm
 from bot.commands.imagine import imagine
 from bot.commands.inpaint import inpaint
 from bot.commands.job_details import job
-from bot.commands.lanes import fast, public, relax, stealth, turbo
 from bot.commands.menu import cancel_job
 from bot.commands.moderation import add_moderation
 from bot.commands.plans import Plans
+from bot.commands.preferences import fast, public, relax, stealth, turbo
 from bot.commands.privacy import PrivacyGroup
 from bot.commands.report import report_job
 from bot.commands.vary import vary
