@@ -16,7 +16,7 @@ from sandbox.channels import Channel, Thread
 from sandbox.command_rules import MESSAGE
 from sandbox.component_rules import Kind, walk
 from sandbox.compose import create_message
-from sandbox.errors import ApiError, Json
+from sandbox.errors import THREAD_ARCHIVED, THREAD_LOCKED, ApiError, Json
 from sandbox.forms import Refused, channel_for, field, message_for, person, read_form
 from sandbox.interactions import FIRST_ANSWER_S, Interactions, InteractionType
 from sandbox.modals import modal_data
@@ -180,6 +180,8 @@ class Actions:
 
 def _refusal(error: ApiError) -> Refused:
     """What Discord's answer means to a person."""
+    if error.code in (THREAD_ARCHIVED, THREAD_LOCKED):
+        return Refused(error.status, "the thread is locked: only who manages threads can use it")
     return Refused(error.status, "; ".join(problem.message for problem in error.problems) or error.message)
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+THREAD_ARCHIVED = 50083
+THREAD_LOCKED = 160005
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -131,11 +134,11 @@ def system_message() -> ApiError:
 
 def thread_archived(status: int = 400) -> ApiError:
     """50083; bots report 403 for posting into one that is locked as well, 400 for everything else."""
-    return ApiError(status, 50083, "Thread is archived")
+    return ApiError(status, THREAD_ARCHIVED, "Thread is archived")
 
 
 def thread_locked() -> ApiError:
-    return ApiError(403, 160005, "Thread is locked")
+    return ApiError(403, THREAD_LOCKED, "Thread is locked")
 
 
 def not_in_sandbox(what: str) -> ApiError:

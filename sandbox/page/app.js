@@ -128,8 +128,8 @@ function drawTopbar() {
     parentLink(channel),
     channel.direct ? avatar(bot, "mini") : icon(placeIcon(channel)),
     el("h1", {}, channel.name),
-    channel.archived && el("span", { class: "tag quiet" }, "archived"),
-    channel.locked && el("span", { class: "tag quiet" }, "locked"),
+    channel.archived && el("span", { class: "tag quiet not-narrow" }, "archived"),
+    channel.locked && el("span", { class: "tag quiet not-narrow" }, "locked"),
     el("span", { class: "spacer" }),
     status,
     detailsButton,
@@ -139,8 +139,8 @@ function drawTopbar() {
 /** The way from a thread back to its channel. */
 function parentLink({ parent }) {
   if (!parent) return null;
-  const back = { type: "button", class: "text-button", onclick: () => store.open(parent) };
-  return [el("button", back, `#${store.place(parent).name}`), el("span", { class: "path-mark" }, "›")];
+  const back = { type: "button", class: "text-button not-narrow", onclick: () => store.open(parent) };
+  return [el("button", back, `#${store.place(parent).name}`), el("span", { class: "not-narrow" }, "›")];
 }
 
 function welcomeTexts() {

@@ -104,7 +104,7 @@ def _register(bot: ScriptedBot) -> None:
         await interaction.response.send_message(embed=embed, ephemeral=True)
 
     @bot.tree.command(description="Draw where nobody else looks")
-    async def hide(interaction: discord.Interaction) -> None:
+    async def stealth(interaction: discord.Interaction) -> None:
         thread = await interaction.channel.create_thread(name="Stealth", invitable=False)
         await thread.add_user(interaction.user)
         await thread.send("just for you", view=grid_buttons())

@@ -36,7 +36,7 @@ async def run(page: Page, command: str) -> None:
 async def hide(page: Page) -> None:
     """As bea, have a private thread made, and open it through the link in the bot's answer."""
     await page.get_by_role("radio", name="bea").click()
-    await run(page, "hide")
+    await run(page, "stealth")
     await message(page, "Your pictures are in").get_by_role("button", name="Stealth").click()
     await expect(page.locator("#topbar").get_by_role("heading", name="Stealth")).to_be_visible()
 

@@ -57,7 +57,8 @@ async def test_press_and_command_open_an_archived_thread(raw: Raw) -> None:
     assert (interaction["channel"]["type"], interaction["channel"]["parent_id"]) == (PRIVATE, ART_ID)
     await moderate(raw, thread, "lock")
     body = {"user": BEA_ID, "channel": thread["id"], "command": "ping"}
-    assert (await raw.human("POST", "interactions", body))[0] == 403
+    status, answer = await raw.human("POST", "interactions", body)
+    assert status == 403 and "locked" in answer["error"]
 
 
 async def test_bot_permissions_in_a_thread_are_those_of_its_channel(raw: Raw) -> None:
