@@ -14,7 +14,7 @@ from generation.tiny.data import Subject
 from generation.tiny.learner import Learner
 from generation.tiny.model import encoding_exactly
 from generation.tiny.precision import mixed
-from generation.tiny.scenes import Scene, astray, draw_scenes
+from generation.tiny.scenes import Scene, astray, draw_scenes, lit
 
 NOISE = 0.05
 """What the decoder learns to forgive, as a share of the latents' spread: the denoiser gets some of it wrong."""
@@ -39,7 +39,7 @@ class AutoencoderStage:
 
     def step(self, done: float) -> float:
         rng = random.Random(f"autoencoder {self.learner.steps}")
-        target = self._draw(astray(draw_scenes(self._subjects, self.batch, rng), rng))
+        target = self._draw(lit(astray(draw_scenes(self._subjects, self.batch, rng), rng), rng))
         with mixed(self._model.device):
             mean = self._model.encode(target).latent_dist.mean
             given = mean if self._teacher is None else self._taught(target)
@@ -67,7 +67,7 @@ class AutoencoderStage:
             self._model.register_to_config(scaling_factor=self._teacher.config.scaling_factor)
         else:
             rng = random.Random(0)
-            scenes = astray(draw_scenes(self._subjects, 128, rng), rng)
+            scenes = lit(astray(draw_scenes(self._subjects, 128, rng), rng), rng)
             with torch.inference_mode():
                 latents = [self._model.encode(part).latent_dist.mean for part in self._draw(scenes).split(32)]
             self._model.register_to_config(scaling_factor=1 / torch.cat(latents).std().item())

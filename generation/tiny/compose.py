@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor
 
 from generation.tiny.data import SIZE, Subject
+from generation.tiny.lighting import lit_backgrounds, lit_sprites, shadows
 from generation.tiny.scenes import Placed, Scene
 from generation.tiny.vocabulary import Stops
 
@@ -36,9 +37,17 @@ class Compositor:
         """(n, 3, height, width) in -1..1: the scenes' subjects over their backgrounds."""
         backgrounds = paint_backgrounds([scene.background.stops for scene in scenes], height)
         canvas = backgrounds.expand(-1, -1, -1, width).clone()
+        lights = {row: scene.light for row, scene in enumerate(scenes) if scene.light}
+        if lights:
+            canvas[list(lights)] = lit_backgrounds(canvas[list(lights)], list(lights.values()))
         for layer in range(max((len(scene.placed) for scene in scenes), default=0)):
             rows = [row for row, scene in enumerate(scenes) if len(scene.placed) > layer]
             sprites = self._laid_out([scenes[row].placed[layer] for row in rows], height, width)
+            lit = [number for number, row in enumerate(rows) if row in lights]
+            if lit:
+                shining = [lights[rows[number]] for number in lit]
+                canvas[[rows[number] for number in lit]] *= shadows(sprites[lit, 3:], shining)
+                sprites[lit] = lit_sprites(sprites[lit], shining)
             canvas[rows] = sprites[:, :3] + canvas[rows] * (1 - sprites[:, 3:])
         return canvas.clamp(0, 1) * 2 - 1
 

@@ -19,7 +19,7 @@ from generation.tiny.model import encode, read
 from generation.tiny.painter import paint
 from generation.tiny.patches import SIDE, VALUES
 from generation.tiny.precision import mixed
-from generation.tiny.scenes import Scene, draw_scenes
+from generation.tiny.scenes import Scene, draw_scenes, lit
 from generation.tiny.wiring import wired
 
 # Latents' (height, width) and how many parts of a bank have them: square, and the ratios from 1:2 to 2:1.
@@ -28,6 +28,7 @@ SHAPES = (((SIDE, SIDE), 36), ((13, 19), 1), ((19, 13), 1), ((11, 22), 1), ((22,
 TOLD = 0.7  # the share of scenes whose subjects' looks are told exactly, not as read from the prompt
 EMPTY = 0.1  # the share of empty prompts, for classifier-free guidance
 UNDER_WAY = 0.5  # the share of settled scenes that are learnt from the model's own guess at them
+LIGHT_SHOWS = 600  # the time below which a scene's light shows through the noise; the words don't tell it
 MOST = 4.0  # what an error in the picture weighs at most there; elsewhere it grows without bounds as noise ends
 
 PART = 256  # scenes of one shape that are drawn and encoded together
@@ -36,7 +37,7 @@ PART = 256  # scenes of one shape that are drawn and encoded together
 @dataclass(frozen=True, slots=True)
 class Part:
     """Scenes ready to be learnt. States are the reading layers', before anything is painted; `looks` (n, 3, width) are
-    what they should say at `places` (n, 3), see `said_at`; `settled` (n,) as `Scene.settled`.
+    what they should say at `places` (n, 3), see `said_at`; `settled_below` (n,) as in `Batch`.
     """
 
     latents: Tensor
@@ -44,16 +45,16 @@ class Part:
     seen: Tensor
     looks: Tensor
     places: Tensor
-    settled: Tensor
+    settled_below: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Latents, what the denoiser hears of them, and which of them (n,) that settles."""
+    """Latents, what the denoiser hears of them, and below which times (n,) that and what shows settle them."""
 
     latents: Tensor
     states: Tensor
-    settled: Tensor
+    settled_below: Tensor
 
 
 class DenoiserStage:
@@ -74,7 +75,7 @@ class DenoiserStage:
         subjects: list[Subject],
         batch: int = 32,
         parts: int = 12,
-        passes: int = 5,
+        passes: int = 3,
     ):
         self.batch = min(batch, PART)
         self.pipeline, self._subjects, self._parts, self._passes = pipeline, subjects, parts, passes
@@ -93,9 +94,10 @@ class DenoiserStage:
         batch = self._next_batch()
         time = self._times(len(batch.latents))
         noisy = self._noised(batch.latents, torch.randn_like(batch.latents), time)
-        under_way = batch.settled & (torch.rand(len(time)) < UNDER_WAY).to(time.device)
+        under_way = (time < batch.settled_below) & (torch.rand(len(time)) < UNDER_WAY).to(time.device)
         if under_way.any():
-            noisy[under_way] = self._under_way(batch.latents[under_way], batch.states[under_way], time[under_way])
+            seen = (part[under_way] for part in (batch.latents, batch.states, time, batch.settled_below))
+            noisy[under_way] = self._under_way(*seen)
         # Eager on purpose: a compiled UNet2DConditionModel had wrong gradients on the CPU (torch 2.13).
         guess = self._velocity(noisy, time, batch.states)
         clear, noise = self._shares(time)
@@ -108,13 +110,15 @@ class DenoiserStage:
         return loss
 
     @torch.no_grad()
-    def _under_way(self, latents: Tensor, states: Tensor, time: Tensor) -> Tensor:
-        """What a sampler has at `time` that saw the truth earlier: the model's guess, in what it took for noise.
+    def _under_way(self, latents: Tensor, states: Tensor, time: Tensor, below: Tensor) -> Tensor:
+        """What a sampler has at `time` that saw the truth earlier, but `below` a time: the model's guess, in what it
+        took for noise.
 
         A model that knows true pictures alone takes its own mistakes for what the noise left of one, and keeps them
-        (Ning et al. 2023, arXiv:2301.11706; Zhou et al. 2023, arXiv:2312.00210).
+        (Ning et al. 2023, arXiv:2301.11706; Zhou et al. 2023, arXiv:2312.00210). A guess from before something shows
+        that the words don't tell is the mean of all that it may be, and to be shown those teaches to keep to it.
         """
-        earlier = time + (torch.rand(len(time), device=time.device) * (999 - time)).long()
+        earlier = time + (torch.rand(len(time), device=time.device) * (below - 1 - time)).long()
         noisy = self._noised(latents, torch.randn_like(latents), earlier)
         velocity = self._velocity(noisy, earlier, states)
         clear, noise = self._shares(earlier)
@@ -150,7 +154,7 @@ class DenoiserStage:
         empty = torch.rand(len(rows)) < EMPTY
         states[empty], seen[empty] = self._nothing[0][0].float(), self._nothing[1][0]
         painted = paint(self.pipeline.text_encoder, states, seen)
-        return Batch(part.latents[rows], painted, (part.settled[rows] & ~empty).to(painted.device))
+        return Batch(part.latents[rows], painted, (part.settled_below[rows] * ~empty).to(painted.device))
 
     def _new_bank(self) -> Iterator[tuple[Part, Tensor]]:
         rng = random.Random(f"denoiser {self.learner.steps}")
@@ -162,16 +166,22 @@ class DenoiserStage:
             yield from batches
 
     def _new_part(self, shape: tuple[int, int], rng: random.Random) -> Part:
-        scenes = draw_scenes(self._subjects, PART, rng)
+        scenes = lit(draw_scenes(self._subjects, PART, rng), rng)
         states, seen = read(self.pipeline, [scene.prompt for scene in scenes])
         looks = scaled(self._looks.of_scenes(scenes).to(states.device), self._norm)[:, SUBJECTS].half()
-        settled = torch.tensor([scene.settled for scene in scenes])
-        return Part(self._encode_pictures(scenes, shape), states.half(), seen, looks, said_at(seen), settled)
+        below = torch.tensor([_settled_below(scene) for scene in scenes])
+        return Part(self._encode_pictures(scenes, shape), states.half(), seen, looks, said_at(seen), below)
 
     def _encode_pictures(self, scenes: list[Scene], shape: tuple[int, int]) -> Tensor:
         vae = self.pipeline.vae
         scale = 1 << (len(vae.config.block_out_channels) - 1)
         return encode(vae, self._compositor.draw(scenes, shape[0] * scale, shape[1] * scale))
+
+
+def _settled_below(scene: Scene) -> int:
+    if not scene.settled:
+        return 0
+    return LIGHT_SHOWS if scene.light else 1000
 
 
 def _train_plainly(unet: torch.nn.Module) -> None:

@@ -107,7 +107,9 @@ def _moved_in(name: str) -> str:
 def encode(autoencoder: AutoencoderKL, pictures: Tensor) -> Tensor:
     """(n, 3, h, w) in -1..1 to latents (n, 4, h / 8, w / 8), scaled as the denoiser takes them."""
     with mixed(autoencoder.device):
-        latents: Tensor = autoencoder.encode(pictures.to(autoencoder.device)).latent_dist.mean
+        # Twice as fast on a CPU.
+        pictures = pictures.to(autoencoder.device, memory_format=torch.channels_last)
+        latents: Tensor = autoencoder.encode(pictures).latent_dist.mean
     return latents.float() * autoencoder.config.scaling_factor
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,9 @@ WANDER = 0.35  # how far a small subject alone strays from the middle, as a shar
 STRAYS = 0.04  # how far a scene `astray` is off, in places as a share of half the picture and in widths
 OPEN = 0.06  # the share of scenes whose background isn't said
 LOOSE_WORDS = 0.2  # the share of subjects called by a tag, not by name
+LIT = 0.75  # the share of scenes `lit` that have a light of their own
+# Between what a `Light` is drawn.
+RAMP, GLOW, FLOOR, SHADOW, WARMTH = (0.1, 0.35), (-0.1, 0.45), (-0.35, 0.35), (0.1, 0.4), (-0.16, 0.16)
 
 LAYOUTS = ("beside", "above")  # how the first of a pair stands to the second
 
@@ -40,19 +44,40 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class Light:
+    """How a scene is lit. No words tell it.
+
+    (x, y) points to where the light comes from and is 1 long, y downwards. All else are shares of the full brightness:
+    `ramp`, by how much all is lighter half the picture towards the light, `glow`, how much lighter the background is
+    near it and `floor`, how much at the bottom, `shadow`, how dark shadows are, `warmth`, how much redder it is.
+    """
+
+    x: float
+    y: float
+    ramp: float
+    glow: float
+    floor: float
+    shadow: float
+    warmth: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """One or two subjects, what lies behind them, and the words that ask for all of it, unless what lies behind is
-    left `open`.
+    left `open`. Without a `light` all is as bright as it was drawn.
     """
 
     placed: tuple[Placed, ...]
     background: Background
     prompt: str
     open: bool = False
+    light: Light | None = None
 
     @property
     def settled(self) -> bool:
-        """Whether the words leave nothing to chance: neither what lies behind nor where a small subject stands."""
+        """Whether the words leave nothing but the light to chance: neither what lies behind nor where a small subject
+        stands.
+        """
         return not self.open and (len(self.placed) > 1 or self.placed[0].width != ALONE["small"])
 
     @property
@@ -76,6 +101,17 @@ def draw_scenes(subjects: Sequence[Subject], count: int, rng: random.Random, pai
 def astray(scenes: Sequence[Scene], rng: random.Random) -> list[Scene]:
     """The scenes with everything a little off its place and its size: for those who learn pictures, not words."""
     return [replace(scene, placed=tuple(_moved(one, rng) for one in scene.placed)) for scene in scenes]
+
+
+def lit(scenes: Sequence[Scene], rng: random.Random) -> list[Scene]:
+    """The scenes, most of them with a light of their own, mostly from above."""
+    return [replace(scene, light=_light(rng) if rng.random() < LIT else None) for scene in scenes]
+
+
+def _light(rng: random.Random) -> Light:
+    angle = rng.uniform(-0.1, 1.1) * math.pi
+    ranges = RAMP, GLOW, FLOOR, SHADOW, WARMTH
+    return Light(math.cos(angle), -math.sin(angle), *(rng.uniform(*between) for between in ranges))
 
 
 def _moved(one: Placed, rng: random.Random) -> Placed:

@@ -20,9 +20,9 @@ from generation.tiny.compose import Compositor
 from generation.tiny.data import Subject
 from generation.tiny.decoder import DecoderStage
 from generation.tiny.efficientnet import load_efficientnet
-from generation.tiny.model import load_pipeline
+from generation.tiny.model import encode, load_pipeline
 from generation.tiny.perception import Perception
-from generation.tiny.scenes import Scene
+from generation.tiny.scenes import Scene, draw_scenes, lit
 from generation.tiny.train import Pace, export
 from generation.tiny.vocabulary import COLOURS
 
@@ -47,7 +47,7 @@ def stripes() -> list[Subject]:
 @pytest.fixture(autouse=True)
 def few_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "DRAWN", 4)
-    monkeypatch.setattr(decoder, "STEPS", 1)
+    monkeypatch.setattr(decoder, "STEPS", 2)  # of which STRENGTH leaves one
 
 
 @pytest.fixture
@@ -111,14 +111,30 @@ def test_what_the_denoiser_draws_is_held_against_the_scene(
 ) -> None:
     asked: list[Scene] = []
     sample = stage._sample
-    monkeypatch.setattr(stage, "_sample", lambda scenes, rng: (asked.extend(scenes), sample(scenes, rng))[1])
+    monkeypatch.setattr(
+        stage, "_sample", lambda scenes, seen, rng: (asked.extend(scenes), sample(scenes, seen, rng))[1]
+    )
     drawn, meant = next(stage._draw(random.Random(3)))
     assert drawn.shape == (2, 4, 16, 16)
     assert len(asked) == 4
     assert all(scene.settled for scene in asked)
+    assert any(scene.light for scene in asked)
     expected = Compositor().draw(asked)
     for picture in meant:
         assert any(torch.equal(picture, other) for other in expected)
+
+
+def test_the_denoiser_draws_a_scene_in_its_own_light(
+    stage: DecoderStage, untrained: StableDiffusionPipeline, stripes: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A denoiser that knows nothing leaves what it was given: the scene under noise, not noise alone."""
+    monkeypatch.setattr(untrained.unet, "forward", lambda noisy, time, **_: (0 * noisy,))
+    scenes = lit(draw_scenes(stripes, 2, random.Random(0)), random.Random(0))
+    pictures = torch.rand(2, 3, 128, 128) * 2 - 1
+    drawn = stage._sample(scenes, pictures, random.Random(1))
+    other = stage._sample(scenes, -pictures, random.Random(1))
+    encoded = encode(untrained.vae, pictures) - encode(untrained.vae, -pictures)
+    assert torch.cosine_similarity((drawn - other).flatten(), encoded.flatten(), dim=0) > 0.99
 
 
 def test_decoder_training_is_resumed_and_exported_beside_the_averaged_denoiser(

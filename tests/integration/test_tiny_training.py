@@ -21,7 +21,7 @@ from generation.tiny.autoencoder import AutoencoderStage
 from generation.tiny.captions import plain_background
 from generation.tiny.compose import Compositor, paint_backgrounds
 from generation.tiny.data import Subject
-from generation.tiny.denoiser import Batch, DenoiserStage
+from generation.tiny.denoiser import LIGHT_SHOWS, Batch, DenoiserStage
 from generation.tiny.enlarger import EnlargerStage
 from generation.tiny.learner import learning_rate
 from generation.tiny.model import (
@@ -167,9 +167,10 @@ def test_what_a_sampler_sees_is_learnt_as_the_truth(
     """A model that is wrong first and right after that, though it then sees its own mistake, loses nothing."""
     monkeypatch.setattr(denoiser, "UNDER_WAY", 1.0)
     stage = DenoiserStage(untrained, squares, batch=4, parts=2)
-    latents = torch.randn(4, 4, 16, 16)
-    batch = Batch(latents, torch.randn(4, 57, 384), settled=torch.tensor([True, True, True, False]))
+    latents, times = torch.randn(5, 4, 16, 16), torch.tensor([10, 700, 10, 500, 10])
+    batch = Batch(latents, torch.randn(5, 57, 384), settled_below=torch.tensor([1000, 1000, 12, 300, 0]))
     monkeypatch.setattr(stage, "_next_batch", lambda: batch)
+    monkeypatch.setattr(stage, "_times", lambda count: times[:count])
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def velocity(noisy: torch.Tensor, time: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
@@ -184,6 +185,7 @@ def test_what_a_sampler_sees_is_learnt_as_the_truth(
     (earlier, before), (noisy, time) = seen
     assert len(earlier) == 3
     assert (before >= time[:3]).all()
+    assert (before < batch.settled_below[:3]).all(), "a guess from before the light shows is the mean of all lights"
     # One step of DDIM, with the mistaken velocity.
     alpha = untrained.scheduler.alphas_cumprod[before].view(-1, 1, 1, 1)
     wrong = (alpha.sqrt() * earlier - latents[:3]) / (1 - alpha).sqrt() + 1
@@ -192,6 +194,23 @@ def test_what_a_sampler_sees_is_learnt_as_the_truth(
         for one, other, sign in ((earlier, wrong, -1), (wrong, earlier, 1))
     )
     torch.testing.assert_close(noisy[:3], untrained.scheduler.add_noise(guess, noise, time[:3]))
+
+
+@pytest.mark.usefixtures("short_parts")
+def test_lit_scenes_are_settled_once_the_light_shows(
+    untrained: StableDiffusionPipeline, squares: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denoiser, "PART", 60)
+    stage = DenoiserStage(untrained, squares, batch=4, parts=1)
+    drawn: list[Scene] = []
+    encode = stage._encode_pictures
+    monkeypatch.setattr(
+        stage, "_encode_pictures", lambda scenes, shape: (drawn.extend(scenes), encode(scenes, shape))[1]
+    )
+    part, _ = next(stage._batches)
+    expected = [0 if not scene.settled else LIGHT_SHOWS if scene.light else 1000 for scene in drawn]
+    assert part.settled_below.tolist() == expected
+    assert set(expected) == {0, LIGHT_SHOWS, 1000}
 
 
 def test_autoencoder_training_learns_and_fits_its_scaling(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from generation.tiny.captions import (
     with_article,
 )
 from generation.tiny.data import Subject
-from generation.tiny.scenes import PAIRS, STRAYS, Scene, astray, draw_scenes
+from generation.tiny.scenes import LIT, PAIRS, STRAYS, Scene, astray, draw_scenes, lit
 from generation.tiny.vocabulary import COLOUR_WORDS, COLOURS, PLACE_WORDS, PLACES
 
 
@@ -151,6 +153,18 @@ def test_scenes_astray_show_the_same_a_little_off_its_place(scenes: list[Scene])
             assert moved.subject is one.subject
             assert 0 < max(abs(moved.x - one.x), abs(moved.y - one.y)) <= STRAYS
             assert 0 < abs(moved.width / one.width - 1) <= STRAYS + 1e-9
+
+
+def test_light_is_told_by_no_words_and_settles_nothing(scenes: list[Scene]) -> None:
+    shining = lit(scenes, random.Random(0))
+    assert lit(scenes, random.Random(0)) == shining
+    assert [replace(scene, light=None) for scene in shining] == scenes
+    assert [scene.settled for scene in shining] == [scene.settled for scene in scenes]
+    lights = [scene.light for scene in shining if scene.light]
+    assert len(lights) == pytest.approx(LIT * len(scenes), rel=0.05)
+    assert len(set(lights)) == len(lights)
+    assert all(math.hypot(light.x, light.y) == pytest.approx(1) for light in lights)
+    assert sum(light.y < 0 for light in lights) > 0.7 * len(lights), "mostly from above"
 
 
 def test_no_caption_uses_a_held_out_word(scenes: list[Scene]) -> None:
