@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from bot.delivery.progress import ProgressEdits, RateLimited
 from bot.delivery.refusals import TOO_MANY_REQUESTS, raise_if_temporary
 from bot.delivery.render import JobText, cancelled, failed, in_progress, result, waiting
 from bot.delivery.search import MessageSearch, hook_of
+from bot.delivery.threads import in_open_thread
 from bot.delivery.waiting import WaitingEdits
 from bot.service.actions import JobAction
 from bot.service.errors import Undeliverable
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNKNOWN_MESSAGE = 10008
-THREAD_ARCHIVED = 50083
 DEFAULT_RETRY_AFTER_S = 5.0
 PREVIEW_NAME = "preview.webp"
 
@@ -147,18 +148,14 @@ class ChannelDelivery:
             await self._close_unposted(job, text)
             return None
         try:
-            await self._message(job, job.message_id).edit(content=text, view=None, attachments=[])
+            await self._rewrite(job, job.message_id, text)
         except discord.NotFound as error:
             if error.code != UNKNOWN_MESSAGE:
                 raise Undeliverable(str(error)) from error
             return await self._send(job, text)
         except discord.HTTPException as error:
             raise_if_temporary(error)
-            if error.code != THREAD_ARCHIVED:
-                raise Undeliverable(str(error)) from error
-            posted = await self._send(job, text)  # which opens the thread again
-            await self._remove_waiting(job)
-            return posted
+            raise Undeliverable(str(error)) from error
         return None
 
     async def gave_up(self, job: Job) -> None:
@@ -170,7 +167,7 @@ class ChannelDelivery:
         )
         text = failed(job_text(job), reason=reason, refunded=job.price)
         try:
-            await self._message(job, job.message_id).edit(content=text, view=None, attachments=[])
+            await self._rewrite(job, job.message_id, text)
         except (discord.HTTPException, OSError) as error:
             log.info("job %s: nor can its waiting message be edited: %s", job.id, error)
 
@@ -258,11 +255,16 @@ class ChannelDelivery:
         channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
         return channel.get_partial_message(message_id)
 
+    async def _rewrite(self, job: Job, message_id: int, text: str) -> None:
+        """Nothing but this text is left of the message."""
+        edit = partial(self._message(job, message_id).edit, content=text, view=None, attachments=[])
+        await in_open_thread(self._client, job.channel_id, edit)
+
     async def _remove_waiting(self, job: Job) -> None:
         if job.message_id is None:
             return
         with contextlib.suppress(discord.NotFound, discord.Forbidden):
-            await self._message(job, job.message_id).delete()
+            await in_open_thread(self._client, job.channel_id, self._message(job, job.message_id).delete)
 
     async def _close_unposted(self, job: Job, text: str) -> None:
         """The waiting message never came up: the interaction's token is the only way to the member, while it lives."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import discord
 
+from bot.delivery.threads import in_open_thread
 from bot.service.errors import StudioError
 from bot.service.rows import Job
 
@@ -30,7 +31,7 @@ async def remove_message(client: Limner, job: Job, message_id: int) -> bool:
     """Delete a message with the job's pictures; False when Discord doesn't let us. One that is gone is no failure."""
     channel = client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
     try:
-        await channel.get_partial_message(message_id).delete()
+        await in_open_thread(client, job.channel_id, channel.get_partial_message(message_id).delete)
     except discord.NotFound:
         return True
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:

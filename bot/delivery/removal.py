@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import discord
 
 from bot.delivery.refusals import raise_if_temporary
+from bot.delivery.threads import in_open_thread
 from bot.service.privacy import Removal
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class MessageRemoval:
         """Delete the message. Raises discord.HTTPException or OSError when it may work later."""
         channel = self._client.get_partial_messageable(removal.channel_id, guild_id=removal.guild_id)
         try:
-            await channel.get_partial_message(removal.message_id).delete()
+            message = channel.get_partial_message(removal.message_id)
+            await in_open_thread(self._client, removal.channel_id, message.delete)
         except discord.NotFound:
             return
         except discord.HTTPException as error:

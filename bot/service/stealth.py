@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bot.service import terms
+from bot.service import bans, terms
 from bot.service.errors import InvalidParameter, NotInPlan
 from bot.service.gate import check_open
 from bot.service.orders import Order
@@ -33,7 +33,7 @@ class Stealth:
     async def wants_thread(self, order: Order) -> bool:
         """Whether the order has to be moved into its member's own thread before it is submitted.
 
-        Raises NotInPlan, InvalidParameter, and what `check_open` raises: no thread is opened in vain.
+        Raises NotInPlan, InvalidParameter, Banned and what `check_open` raises: for those no thread is opened.
         """
         async with self._database.read() as session:
             if await is_stealthy(session, order):
@@ -45,6 +45,7 @@ class Stealth:
                 return False
             check(order, await terms.of_order(session, order))
             await check_open(session, order.member_id)
+            await bans.refuse_banned(session, order.guild_id, order.member_id, now=self._clock())
             return True
 
     async def thread(self, member_id: int, channel_id: int) -> int | None:

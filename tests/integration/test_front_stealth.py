@@ -142,9 +142,16 @@ async def test_failure_is_told_in_a_thread_that_was_closed_meanwhile(front: Fron
     front.backend.fail(OutOfMemory())
     front.backend.release()
     told = await there.until(lambda ms: [m for m in ms if "(Failed)" in m["content"]], timeout=10)
-    assert told[0]["id"] != waiting["id"]
-    await there.until(lambda ms: waiting["id"] not in [m["id"] for m in ms], timeout=10)
+    assert [m["id"] for m in told] == [waiting["id"]]
     assert await front.bea.credits() == 100
+
+
+async def test_deletion_that_needs_an_open_thread_opens_it(front: Front) -> None:
+    there = await stealthily(front, "a shy fox")
+    grid = await there.result("(fast, stealth)", text="shy fox")
+    await front.fault("DELETE", rf"/channels/{there.channel}/messages/{grid['id']}$", 400, code=50083)
+    assert "Deleted" in said(await there.menu(grid, "Cancel Job"))
+    assert grid["id"] not in [m["id"] for m in await there.messages()]
 
 
 async def test_orders_at_once_share_one_thread(front: Front) -> None:

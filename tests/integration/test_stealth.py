@@ -6,10 +6,12 @@ import pytest
 
 from bot.service.actions import JobAction
 from bot.service.errors import BeingForgotten, InvalidParameter, NotInPlan, QueueClosed
+from bot.service.moderation_errors import Banned
 from bot.service.orders import Order
 from db import desk, erasure
 from db.desk_tables import QueueMode
 from generation.recipe import Lane
+from tests.integration.moderators import mute
 from tests.integration.plans import default
 from tests.integration.workshop import ADA, BEA, Workshop
 
@@ -95,6 +97,12 @@ async def test_no_thread_is_wanted_for_an_order_that_would_be_refused(shop: Work
         await desk.set_mode(session, QueueMode.DRAINING)
     with pytest.raises(QueueClosed):
         await wants(shop, "a fox --stealth", member=BEA)
+
+
+async def test_muted_member_gets_no_thread(shop: Workshop) -> None:
+    await mute(shop)
+    with pytest.raises(Banned):
+        await wants(shop, "a fox --stealth")
 
 
 async def test_thread_of_a_channel_is_replaced_and_belongs_to_one_member(shop: Workshop) -> None:
