@@ -446,6 +446,9 @@ KEYS = st.sampled_from(
         "id",
         "value",
         "name",
+        "auto_archive_duration",
+        "rate_limit_per_user",
+        "locked",
         "description",
         "title",
         "fields",
@@ -482,5 +485,7 @@ def test_rules_answer_whatever_comes(payload: Any) -> None:
         command_problems(payload),
         command_list_problems(payload),
         choice_problems(payload),
+        thread_problems(payload),
+        thread_edit_problems(payload),
     ):
         assert all(isinstance(problem, Problem) for problem in problems)

@@ -61,6 +61,28 @@ async def test_press_and_command_open_an_archived_thread(raw: Raw) -> None:
     assert status == 403 and "locked" in answer["error"]
 
 
+async def test_reaction_opens_an_archived_thread(raw: Raw) -> None:
+    thread = await start(raw, members=(BEA_ID,))
+    _, message, _ = await raw.call("POST", f"/channels/{thread['id']}/messages", {"content": "x"})
+    await moderate(raw, thread, "archive")
+    body = {"user": BEA_ID, "channel": thread["id"], "message": message["id"], "emoji": "🔄"}
+    assert (await raw.human("POST", "reactions", body))[0] == 201
+    assert (await raw.human("GET", "state"))[1]["threads"][0]["archived"] is False
+
+
+async def test_form_is_not_taken_from_who_has_left_the_thread(raw: Raw) -> None:
+    thread = await start(raw, members=(BEA_ID,))
+    field = {"type": 18, "label": "Words", "component": {"type": 4, "custom_id": "words", "style": 1}}
+    form = {"custom_id": "form", "title": "Form", "components": [field]}
+    async with Gateway(raw) as gateway:
+        asked = await opened(raw, gateway, thread["id"])
+    callback = f"/interactions/{asked['id']}/{asked['token']}/callback"
+    assert (await raw.call("POST", callback, {"type": 9, "data": form}))[0] == 204
+    await moderate(raw, thread, "leave", user=BEA_ID)
+    body = {"user": BEA_ID, "interaction_id": asked["id"], "values": {"words": "x"}}
+    assert (await raw.human("POST", "modal", body))[0] == 403
+
+
 async def test_bot_permissions_in_a_thread_are_those_of_its_channel(raw: Raw) -> None:
     thread = await start(raw, members=(BEA_ID,))
     await grant(raw, deny=("send_messages_in_threads", "attach_files"))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sandbox.world import ART_ID
-from tests.integration.sandbox.wire import Raw
+from tests.integration.sandbox.wire import Gateway, Raw
 
 THREADS = f"/channels/{ART_ID}/threads"
 PRIVATE, PUBLIC = 12, 11
@@ -30,3 +30,11 @@ async def grant(raw: Raw, *, allow: tuple[str, ...] = (), deny: tuple[str, ...] 
 async def refusal(raw: Raw, method: str, path: str, body: Any = None) -> tuple[int, int]:
     status, answer, _ = await raw.call(method, path, body)
     return status, answer["code"]
+
+
+async def names_until(gateway: Gateway, name: str) -> list[str]:
+    """The names of the events up to one of that name."""
+    names = []
+    while name not in names:
+        names.append((await gateway.receive())["t"])
+    return names

@@ -20,7 +20,7 @@ needs_spec = pytest.mark.skipif(not SPEC.exists(), reason="Discord's OpenAPI des
 
 
 MESSAGES = f"/channels/{ART_ID}/messages"
-GUILDS, GUILD_MESSAGES, MESSAGE_CONTENT = 1, 1 << 9, 1 << 15
+GUILDS, GUILD_MESSAGES, GUILD_REACTIONS, MESSAGE_CONTENT = 1, 1 << 9, 1 << 10, 1 << 15
 
 
 class StandingTime:
