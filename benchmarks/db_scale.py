@@ -4,7 +4,8 @@
 for: the queries of /info, the claim of the next job, the place in the queue, a page of the statement. Every one as the
 bot does it, for the member with the most jobs and for ordinary ones. Beside them the rows of /admin stats, all of a
 picture together, for the days that it shows unasked and for the most that it can. With `--url` everything is then
-copied into an empty PostgreSQL database, and that one is measured. `--quick`, or few `--jobs`, to try it.
+moved to an empty PostgreSQL database, as `limner db move` does it, and that one is measured. `--quick`, or few
+`--jobs`, to try it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from sqlalchemy import delete, insert, select, text
 
 from benchmarks import bench
 from benchmarks.bench import Goal, goal, spread
@@ -34,8 +34,7 @@ from bot.commands.stats import DEFAULT_DAYS
 from bot.service.statistics import MAX_DAYS, Statistics
 from bot.service.storage import Storage
 from bot.service.studio import Studio
-from db import ledger, turns
-from db.models import Account, Base
+from db import ledger, moving, turns
 from db.session import Database
 from generation.recipe import Recipe, Task
 
@@ -89,8 +88,9 @@ UPDATE jobs SET started_at = NULL WHERE state = 'queued';
 INSERT INTO images (job_id, "index", path, seed, width, height, flagged)
 SELECT jobs.id, k, 'results/' || jobs.id || '/' || k || '.png', k, 512, 512, 0
 FROM jobs, (SELECT 1 AS k UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4) WHERE state = 'succeeded';
-UPDATE members SET images_drawn =
-    4 * (SELECT count(*) FROM jobs WHERE member_id = members.id AND state = 'succeeded');
+UPDATE members SET images_drawn = drawn
+FROM (SELECT member_id, 4 * count(*) AS drawn FROM jobs WHERE state = 'succeeded' GROUP BY member_id)
+WHERE member_id = members.id;
 INSERT INTO accounts SELECT 'member:' || id, 0, 0, 0, 0 FROM members;
 INSERT INTO transfers (id, debit_account_id, credit_account_id, amount, kind, code, created_at)
 SELECT 'welcome:' || id, 'grants', 'member:' || id, :granted, 'single', 'welcome', :start FROM members;
@@ -148,22 +148,6 @@ def fill(path: Path, scale: Scale) -> None:
             connection.execute(statement, {name: value for name, value in values.items() if f":{name}" in statement})
         for _, sql in described:
             connection.execute(sql)
-
-
-async def copy(path: Path, database: Database) -> None:
-    """Every row of the file into the migrated, empty database of a server."""
-    file = Database(f"sqlite+aiosqlite:///{path}")
-    try:
-        async with file.read() as rows, database.write() as session:
-            await session.execute(delete(Account))  # those that the migration opened
-            for table in Base.metadata.sorted_tables:
-                # In the order in which they were made: a post comes after what it resolves.
-                found = await rows.stream(select(table).order_by(text("rowid")))
-                async for part in found.partitions(5000):
-                    await session.execute(insert(table), [dict(row._mapping) for row in part])
-            await session.execute(text("ANALYZE"))  # a server does so by itself, a little later
-    finally:
-        await file.aclose()
 
 
 async def measure(work: Callable[[int], Awaitable[object]], times: int) -> dict[str, float]:
@@ -237,23 +221,24 @@ async def run(scale: Scale, times: int, folder: Path, url: str | None) -> dict[s
     file = Database(f"sqlite+aiosqlite:///{path}")
     database = Database(url) if url is not None else file
     try:
-        is_filled, is_copied = path.exists(), url is None or await database.exists()
+        is_filled, is_moved = path.exists(), url is None or await database.exists()
         await file.migrate()
         await database.migrate()
         started = time.perf_counter()
         if not is_filled:
             await asyncio.to_thread(fill, path, scale)
-        if not is_copied:
-            await copy(path, database)
-        if not (is_filled and is_copied):
-            async with database.read() as session:
+            async with file.read() as session:
                 (await ledger.check_books(session)).raise_for_problems()
         filled = time.perf_counter()
+        if not is_moved:
+            await moving.move(file, database, lambda table, rows: None)
+        moved = time.perf_counter()
         return {
             "jobs": scale.jobs,
             "members": scale.members + 1,
             "file_mb": path.stat().st_size // 2**20,
             "fill_and_check_s": round(filled - started, 1),
+            "move_s": round(moved - filled, 1),
             "times_ms": await measure_all(Desk(database, folder, scale), times),
         }
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import sys
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from bot.service.errors import StudioError
 from bot.service.storage import Storage
 from bot.service.studio import Studio
 from bot.trial import run_trial
-from db import catalogue, ledger
+from db import catalogue, ledger, moving
 from db.errors import DatabaseError
 from db.session import Database
 from generation.errors import GenerationError
@@ -90,6 +91,22 @@ def restore(source: Annotated[Path, typer.Argument(help="A file that `limner db 
     typer.echo(f"{source} is the database now." + (f" The one before is in {kept}." if kept else ""))
 
 
+@db_app.command("move")
+def move(
+    to: Annotated[
+        str,
+        typer.Option(help="URL of an empty PostgreSQL database. Its password may be left to PGPASSWORD or ~/.pgpass."),
+    ],
+) -> None:
+    """Copy the SQLite database to an empty PostgreSQL one, while the bot isn't running. The file stays as it is."""
+    settings = load()
+    place = asyncio.run(_move(settings, to))
+    typer.echo(
+        f"Everything is in the {place} now, and its books balance. Set LIMNER_DATABASE_URL to its URL, then start the "
+        f"bot; LIMNER_DATA_DIR stays {settings.data_dir}, where the pictures are. The SQLite file is as it was."
+    )
+
+
 @credits_app.command("check")
 def check_books() -> None:
     """Prove that the books balance. Exit status 1 when they don't."""
@@ -153,6 +170,13 @@ async def _restore(settings: Settings, source: Path) -> Path | None:
     finally:
         await database.aclose()
     return kept
+
+
+async def _move(settings: Settings, url: str) -> str:
+    """Returns where everything is now."""
+    async with aclosing(Database(settings.database)) as source, aclosing(Database(url)) as target:
+        await moving.move(source, target, lambda table, rows: typer.echo(f"{rows:>12,} {table}"))
+        return target.place
 
 
 async def _check_books(settings: Settings) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ DatabaseError
 ├── DatabaseUnreachable               the server can't be reached, or refuses
 ├── DatabaseTooNew                    the schema comes from a later version
 ├── BackupRefused                     there is nothing to copy, no place to copy to, or no sound backup
+├── MoveRefused                       not from a SQLite file to an empty PostgreSQL database, or a row doesn't fit
 ├── MigrationBroken                   a migration would leave rows that refer to nothing; it was rolled back
 └── LedgerError
     ├── InvalidAmount                 not a whole number from 1 to MAX_AMOUNT
@@ -49,10 +50,10 @@ class UnsupportedDatabase(DatabaseError):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """The database server can't be used now. Start it, or correct LIMNER_DATABASE_URL."""
+    """The database server can't be used now. Start it, or correct its URL."""
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"The {place} can't be used: {reason}. Start it, or correct LIMNER_DATABASE_URL.")
+        super().__init__(f"The {place} can't be used: {reason}. Start it, or correct LIMNER_DATABASE_URL (or --to).")
 
 
 class DatabaseTooNew(DatabaseError):
@@ -61,6 +62,10 @@ class DatabaseTooNew(DatabaseError):
 
 class BackupRefused(DatabaseError):
     """The backup was not made, or not restored; the database is as it was."""
+
+
+class MoveRefused(DatabaseError):
+    """Nothing was moved: the SQLite file is as it was, the PostgreSQL database has no rows."""
 
 
 class MigrationBroken(DatabaseError):

@@ -114,7 +114,9 @@ def _store(url: str) -> SqliteFile | PostgresServer:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # Not shown: there may be a password in it.
-        raise UnsupportedDatabase(f"LIMNER_DATABASE_URL is no database URL. {UnsupportedDatabase.__doc__}") from None
+        raise UnsupportedDatabase(
+            f"LIMNER_DATABASE_URL (or --to) is no database URL. {UnsupportedDatabase.__doc__}"
+        ) from None
     if parsed.drivername == sqlite.DRIVER:
         return SqliteFile(parsed)
     if parsed.drivername != "postgresql+asyncpg":
