@@ -126,16 +126,6 @@ async def _forget(session: AsyncSession, member: Member, pseudonym: int, now: da
     return job_ids
 
 
-async def removals(session: AsyncSession, *, limit: int) -> Sequence[Removal]:
-    """Messages still to be deleted, oldest first."""
-    return (await session.scalars(select(Removal).order_by(Removal.message_id).limit(limit))).all()
-
-
-async def removed(session: AsyncSession, message_ids: Sequence[int]) -> None:
-    """These messages are gone."""
-    await session.execute(delete(Removal).where(Removal.message_id.in_(message_ids)))
-
-
 async def _forfeit(session: AsyncSession, member_id: int, pseudonym: int, now: datetime) -> None:
     account_id = ledger.member_account(member_id)
     left, number = (await ledger.balance(session, account_id)).available, 1

@@ -159,7 +159,7 @@ class ChannelDelivery:
         return None
 
     async def gave_up(self, job: Job) -> None:
-        """Say on the waiting message that the result can't be posted, so that it doesn't show progress for ever."""
+        """Say on the waiting message that the result can't be posted, or have it removed once that works."""
         if job.message_id is None:
             return
         reason = (
@@ -170,6 +170,7 @@ class ChannelDelivery:
             await self._rewrite(job, job.message_id, text)
         except (discord.HTTPException, OSError) as error:
             log.info("job %s: nor can its waiting message be edited: %s", job.id, error)
+            await self._remove_later(job, job.message_id)
 
     async def is_age_restricted(self, job: Job) -> bool:
         """Whether only grown-ups see the job's channel; False when that can't be found out now."""
@@ -263,8 +264,17 @@ class ChannelDelivery:
     async def _remove_waiting(self, job: Job) -> None:
         if job.message_id is None:
             return
-        with contextlib.suppress(discord.NotFound, discord.Forbidden):
+        try:
             await in_open_thread(self._client, job.channel_id, self._message(job, job.message_id).delete)
+        except discord.NotFound:
+            pass
+        except discord.Forbidden:
+            await self._remove_later(job, job.message_id)
+
+    async def _remove_later(self, job: Job, message_id: int) -> None:
+        """So that it doesn't show progress for ever."""
+        keeper = self._client.desk.housekeeper
+        await keeper.remove_later(message_id, guild_id=job.guild_id, channel_id=job.channel_id)
 
     async def _close_unposted(self, job: Job, text: str) -> None:
         """The waiting message never came up: the interaction's token is the only way to the member, while it lives."""

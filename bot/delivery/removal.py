@@ -1,20 +1,27 @@
-"""Deleting messages of members who were forgotten, with the bot's own token. Implements the service's `Removing`."""
+"""Deleting messages that were left behind, with the bot's own token: those of members who were forgotten, and waiting
+messages that Discord let nobody touch. Implements the service's `Removing`.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 import discord
 
 from bot.delivery.refusals import raise_if_temporary
 from bot.delivery.threads import in_open_thread
+from bot.service.housekeeper import OutOfReach
 from bot.service.privacy import Removal
 
 if TYPE_CHECKING:
     from bot.client import Limner
 
 log = logging.getLogger(__name__)
+
+# A permission that was taken away by mistake is given back within days; after that somebody meant it.
+TRIED_FOR: Final = timedelta(days=7)
 
 
 class MessageRemoval:
@@ -24,14 +31,18 @@ class MessageRemoval:
         self._client = client
 
     async def remove(self, removal: Removal) -> None:
-        """Delete the message. Raises discord.HTTPException or OSError when it may work later."""
+        """Delete the message. Raises discord.HTTPException or OSError when it may work later, OutOfReach when the bot
+        is not allowed to, unless the message is too old to wait for that.
+        """
         channel = self._client.get_partial_messageable(removal.channel_id, guild_id=removal.guild_id)
+        message = channel.get_partial_message(removal.message_id)
         try:
-            message = channel.get_partial_message(removal.message_id)
             await in_open_thread(self._client, removal.channel_id, message.delete)
         except discord.NotFound:
             return
         except discord.HTTPException as error:
             raise_if_temporary(error)
+            if isinstance(error, discord.Forbidden) and message.created_at > discord.utils.utcnow() - TRIED_FOR:
+                raise OutOfReach(str(error)) from error
             # The bot was put out of the channel, say: an admin has to delete what is left there.
             log.warning("message %d in channel %d stays: %s", removal.message_id, removal.channel_id, error)

@@ -46,7 +46,7 @@ class Delivery(Protocol):
         ...
 
     async def gave_up(self, job: Job) -> None:
-        """Say on the waiting message, if that still works, that the result can't be posted. Never raises."""
+        """Say on the waiting message that the result can't be posted, or have it removed once that works."""
         ...
 
     async def is_age_restricted(self, job: Job) -> bool:

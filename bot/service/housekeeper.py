@@ -24,11 +24,18 @@ RETRY_S = 5.0  # while jobs that are to be forgotten still end, or Discord takes
 REMOVALS = 20  # what may be deleted twice after a kill
 
 
+class OutOfReach(Exception):
+    """The message's channel is closed to us for now. Others may be open."""
+
+
 class Removing(Protocol):
     """The far end that the messages are at."""
 
     async def remove(self, removal: Removal) -> None:
-        """Delete the message. One that is gone, or out of reach, is no error; whatever is raised may pass."""
+        """Delete the message. One that is gone, or out of reach for good, is no error; whatever is raised may pass.
+
+        Raises OutOfReach.
+        """
         ...
 
 
@@ -61,6 +68,11 @@ class Housekeeper:
         """There is something to do."""
         self._wake.set()
 
+    async def remove_later(self, message_id: int, *, guild_id: int, channel_id: int) -> None:
+        """Delete a message that doesn't let itself be deleted now, as soon as it does."""
+        await self._privacy.leave(message_id, guild_id=guild_id, channel_id=channel_id)
+        self.wake()
+
     async def run(self) -> None:
         """Until it is cancelled. Survives whatever fails, and logs it."""
         pause = RETRY_S
@@ -90,16 +102,26 @@ class Housekeeper:
         return done
 
     async def _remove(self) -> bool:
-        while batch := await self._privacy.removals(REMOVALS):
+        """Whether all are gone. A channel that is out of reach is left alone until the next round."""
+        closed: set[int] = set()
+        after = 0
+        while batch := await self._privacy.removals(REMOVALS, after=after):
             gone: list[int] = []
             try:
                 for removal in batch:
-                    await self._removing.remove(removal)
-                    gone.append(removal.message_id)
+                    if removal.channel_id in closed:
+                        continue
+                    try:
+                        await self._removing.remove(removal)
+                        gone.append(removal.message_id)
+                    except OutOfReach as error:
+                        log.warning("message %d stays for now: %s", removal.message_id, error)
+                        closed.add(removal.channel_id)
             finally:
                 if gone:
                     await self._privacy.removed(gone)
-        return True
+            after = batch[-1].message_id
+        return not closed
 
     async def _tried(self, work: Callable[[], Awaitable[T]], otherwise: T) -> T:
         try:

@@ -23,7 +23,7 @@ from bot.service.errors import NotCancellable, StudioError
 from bot.service.export import Dossier, Export, pack
 from bot.service.storage import Storage
 from bot.service.studio import Studio
-from db import bans, erasure, jobs, ledger, preferences
+from db import bans, erasure, jobs, ledger, preferences, removals
 from db.desk_tables import Removal
 from db.models import Image, Job, JobState, Member
 from db.moderation_tables import Audit, Ban, Report, Rule
@@ -127,15 +127,20 @@ class Privacy:
         log.info("a member was forgotten; %d jobs are nobody's now", len(job_ids))
         return Step(done=True)
 
-    async def removals(self, limit: int) -> Sequence[Removal]:
-        """Messages of forgotten members that are still in their channels."""
+    async def leave(self, message_id: int, *, guild_id: int, channel_id: int) -> None:
+        """Note a message that is still to be deleted, whoever's it is. Noting it again changes nothing."""
+        async with self._database.write() as session:
+            await removals.put(session, message_id, guild_id=guild_id, channel_id=channel_id)
+
+    async def removals(self, limit: int, *, after: int = 0) -> Sequence[Removal]:
+        """Messages that are still to be deleted, oldest first, those with greater ids than `after`."""
         async with self._database.read() as session:
-            return await erasure.removals(session, limit=limit)
+            return await removals.page(session, limit=limit, after=after)
 
     async def removed(self, message_ids: Sequence[int]) -> None:
         """These are gone, or out of the bot's reach."""
         async with self._database.write() as session:
-            await erasure.removed(session, message_ids)
+            await removals.done(session, message_ids)
 
     async def _unfinished(self, member_id: int) -> Sequence[Job]:
         async with self._database.read() as session:

@@ -24,6 +24,7 @@ from sqlalchemy import func, select
 
 import sandbox.server
 from db import jobs
+from db.desk_tables import Removal
 from db.models import Job
 from db.session import Database
 from sandbox.clock import Clock
@@ -194,8 +195,9 @@ class World:
             return False
         untold = Job.delivered_at.is_(None) & Job.undeliverable_at.is_(None)
         open_jobs = select(func.count()).select_from(Job).where(Job.state.in_(jobs.ACTIVE) | untold)
+        left = select(func.count()).select_from(Removal)
         async with self.database.read() as session:
-            return (await session.execute(open_jobs)).scalar_one() == 0
+            return (await session.execute(open_jobs)).scalar_one() == (await session.execute(left)).scalar_one() == 0
 
     @property
     def _sequence(self) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from bot.service.actions import JobAction
 from bot.service.errors import BeingForgotten
-from bot.service.housekeeper import RETRY_S, TICK_S, Housekeeper
+from bot.service.housekeeper import REMOVALS, RETRY_S, TICK_S, Housekeeper, OutOfReach
 from bot.service.privacy import Privacy, Removal
 from bot.service.retention import Retention
 from db import ledger
@@ -33,15 +33,20 @@ def privacy_of(shop: Workshop) -> Privacy:
 
 
 class Messages:
-    """The far end: which messages were deleted. `failures` are raised one by one."""
+    """The far end: which messages were deleted. `failures` are raised one by one; `closed` are channels."""
 
     def __init__(self) -> None:
         self.deleted: list[int] = []
         self.failures: list[Exception] = []
+        self.closed: set[int] = set()
+        self.tried: list[int] = []
 
     async def remove(self, removal: Removal) -> None:
+        self.tried.append(removal.message_id)
         if self.failures:
             raise self.failures.pop(0)
+        if removal.channel_id in self.closed:
+            raise OutOfReach("Missing Access")
         self.deleted.append(removal.message_id)
 
 
@@ -123,6 +128,26 @@ async def test_jobs_under_way_are_cancelled_first_and_the_member_cannot_order_me
     assert all(shop.channel.closings[row.id] for row in rows), "they were told before"
     assert sorted(messages.deleted) == sorted(shop.channel.waiting[row.id] for row in rows)
     assert rows[0].charged == 2, "half of the steps were drawn"
+
+
+async def test_channel_out_of_reach_keeps_no_other_waiting_and_is_tried_again(shop: Workshop) -> None:
+    messages = Messages()
+    messages.closed = {12}
+    ids = range(1, 2 * REMOVALS + 1)
+    async with housekeeping(shop, messages) as keeper:
+        for message_id in ids:
+            channel_id = 12 if message_id % 2 else 11
+            await privacy_of(shop).leave(message_id, guild_id=1, channel_id=channel_id)
+            await privacy_of(shop).leave(message_id, guild_id=1, channel_id=channel_id)
+        messages.tried.clear()
+        assert await keeper.round() is False
+        assert messages.tried.count(1) == 1
+        assert 3 not in messages.tried, "one refusal a round is enough"
+        assert set(messages.deleted) == {message_id for message_id in ids if message_id % 2 == 0}
+        messages.closed.clear()
+        await keeper.remove_later(99, guild_id=1, channel_id=13)
+        await until_forgotten(shop)
+    assert sorted(messages.deleted) == [*ids, 99]
 
 
 async def test_result_on_its_way_is_waited_for(shop: Workshop, privacy: Privacy) -> None:

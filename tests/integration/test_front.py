@@ -196,6 +196,25 @@ def _cancel(message: dict[str, Any]) -> str:
     return message["components"][0]["components"][0]["custom_id"]  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize("delivered", [True, False])
+async def test_waiting_message_that_may_not_be_touched_is_removed_later(front: Front, delivered: bool) -> None:
+    """After the result, or when the job could be told of nowhere: it must not show progress for ever."""
+    front.backend.hold()
+    waiting = (await front.ada.command("imagine", prompt="a stuck stork"))["messages"][0]
+    front.backend.release(1)
+    await front.ada.until(lambda ms: [m for m in ms if m["id"] == waiting["id"] and "%)" in m["content"]], timeout=10)
+    if delivered:
+        await front.fault("DELETE", EDITS, 403)
+    else:
+        await front.fault("POST", MESSAGES, 403)
+        await front.fault("POST", DIRECT, 403)
+        await front.fault("PATCH", EDITS, 403, times=100)
+    front.backend.release()
+    await front.ada.until(lambda ms: waiting["id"] not in [m["id"] for m in ms], timeout=10)
+    assert len([m for m in await front.ada.messages() if "stuck stork" in m["content"]]) == delivered
+    assert await front.ada.credits() == (96 if delivered else 100)
+
+
 async def test_result_whose_message_stays_is_said_to_stay(front: Front) -> None:
     message = await result(front, "a stubborn stoat", front.ada)
     await front.fault("DELETE", EDITS, 403)
