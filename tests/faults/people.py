@@ -73,9 +73,9 @@ async def cancel(world: World, user: str, chance: Random) -> None:
     known = set(_waiting(world, user))
     await world.command(user, "imagine", prompt=f"a slow snail --steps {SLOW_STEPS}")
     await _soon(world, lambda: _waiting(world, user).keys() - known)
-    if new := sorted(_waiting(world, user).keys() - known):
+    if new := sorted((waiting := _waiting(world, user)).keys() - known):
         await asyncio.sleep(chance.choice((0, 0.02, 0.1)))
-        await world.press(user, *_waiting(world, user)[new[-1]])
+        await world.press(user, *waiting[new[-1]])  # or where it was
 
 
 async def stop(world: World, user: str, chance: Random) -> None:
