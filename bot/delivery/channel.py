@@ -266,9 +266,7 @@ class ChannelDelivery:
             return
         try:
             await in_open_thread(self._client, job.channel_id, self._message(job, job.message_id).delete)
-        except discord.NotFound:
-            pass
-        except discord.Forbidden:
+        except (discord.NotFound, discord.Forbidden):  # looked for once more: "unknown" may be said of what is there
             await self._remove_later(job, job.message_id)
 
     async def _remove_later(self, job: Job, message_id: int) -> None:

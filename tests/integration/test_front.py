@@ -196,15 +196,17 @@ def _cancel(message: dict[str, Any]) -> str:
     return message["components"][0]["components"][0]["custom_id"]  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("delivered", [True, False])
-async def test_waiting_message_that_may_not_be_touched_is_removed_later(front: Front, delivered: bool) -> None:
+@pytest.mark.parametrize(("delivered", "status"), [(True, 403), (True, 404), (False, 403)])
+async def test_waiting_message_that_may_not_be_touched_is_removed_later(
+    front: Front, delivered: bool, status: int
+) -> None:
     """After the result, or when the job could be told of nowhere: it must not show progress for ever."""
     front.backend.hold()
     waiting = (await front.ada.command("imagine", prompt="a stuck stork"))["messages"][0]
     front.backend.release(1)
     await front.ada.until(lambda ms: [m for m in ms if m["id"] == waiting["id"] and "%)" in m["content"]], timeout=10)
     if delivered:
-        await front.fault("DELETE", EDITS, 403)
+        await front.fault("DELETE", EDITS, status)
     else:
         await front.fault("POST", MESSAGES, 403)
         await front.fault("POST", DIRECT, 403)
