@@ -11,7 +11,7 @@ from torch import Tensor
 from generation.tiny.scenes import Light
 
 FLOOR, SWEEP = 0.4, 0.06  # where a floor begins, in -1..1 downwards, and over how much of that it does
-DIRT = 0.6  # how much of what darkens does so to white as well
+DIRT = 0.5  # how much of what darkens does so to white as well
 NEAR = 0.55  # how far a glow reaches, as a share of half the picture
 FALLS = 0.13  # how far a shadow falls from what casts it, likewise
 BLUR = 8  # a shadow is as soft as one part in so many of the picture's shorter side

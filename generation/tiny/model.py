@@ -32,7 +32,7 @@ from generation.tiny.text_encoder import (
 
 WEIGHTS = Path(__file__).parent / "weights"
 NATIVE_SIZE = 128
-LIMNER_JSON = {"native_size": NATIVE_SIZE, "default_steps": 12, "max_steps": 50, "default_guidance_scale": 2.5}
+LIMNER_JSON = {"native_size": NATIVE_SIZE, "default_steps": 12, "max_steps": 50, "default_guidance_scale": 2.0}
 
 MODEL_INDEX = {
     "_class_name": "StableDiffusionPipeline",

@@ -18,9 +18,9 @@ WANDER = 0.35  # how far a small subject alone strays from the middle, as a shar
 STRAYS = 0.04  # how far a scene `astray` is off, in places as a share of half the picture and in widths
 OPEN = 0.06  # the share of scenes whose background isn't said
 LOOSE_WORDS = 0.2  # the share of subjects called by a tag, not by name
-LIT = 0.75  # the share of scenes `lit` that have a light of their own
+LIT = 0.85  # the share of scenes `lit` that have a light of their own
 # Between what a `Light` is drawn.
-RAMP, GLOW, FLOOR, SHADOW, WARMTH = (0.1, 0.35), (-0.1, 0.45), (-0.35, 0.35), (0.1, 0.4), (-0.16, 0.16)
+RAMP, GLOW, FLOOR, SHADOW, WARMTH = (0.1, 0.45), (-0.15, 0.6), (-0.45, 0.45), (0.1, 0.45), (-0.2, 0.2)
 
 LAYOUTS = ("beside", "above")  # how the first of a pair stands to the second
 

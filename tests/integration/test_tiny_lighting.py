@@ -41,7 +41,7 @@ def test_a_plain_colour_is_told_by_its_edge_in_any_light(disc: Subject) -> None:
     assert len({scene.background.name for scene in scenes}) == len(COLOURS)
     pictures = Compositor().draw(scenes)
     right = [edge_colour(picture) == scene.background.name for picture, scene in zip(pictures, scenes, strict=True)]
-    assert sum(right) / len(right) > 0.99
+    assert sum(right) / len(right) > 0.98
 
 
 def test_the_side_towards_the_light_is_lighter_and_the_shadow_falls_on_the_other(disc: Subject) -> None:
