@@ -75,7 +75,7 @@ class DenoiserStage:
         subjects: list[Subject],
         batch: int = 32,
         parts: int = 12,
-        passes: int = 3,
+        passes: int = 2,
     ):
         self.batch = min(batch, PART)
         self.pipeline, self._subjects, self._parts, self._passes = pipeline, subjects, parts, passes
