@@ -22,7 +22,7 @@ from bot.components.views import grid_view, image_view
 from bot.delivery.audience import is_age_restricted
 from bot.delivery.files import picture_file
 from bot.delivery.progress import ProgressEdits, RateLimited
-from bot.delivery.refusals import TOO_MANY_REQUESTS, raise_if_temporary
+from bot.delivery.refusals import TOO_MANY_REQUESTS, UNKNOWN_MESSAGE, raise_if_temporary
 from bot.delivery.render import JobText, cancelled, failed, in_progress, result, waiting
 from bot.delivery.search import MessageSearch, hook_of
 from bot.delivery.threads import in_open_thread
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_MESSAGE = 10008
 DEFAULT_RETRY_AFTER_S = 5.0
 PREVIEW_NAME = "preview.webp"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import discord
 
 TIMEOUT, TOO_MANY_REQUESTS = 408, 429
+UNKNOWN_MESSAGE = 10008
 
 
 def raise_if_temporary(error: discord.HTTPException) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import discord
 
-from bot.delivery.refusals import raise_if_temporary
+from bot.delivery.refusals import UNKNOWN_MESSAGE, raise_if_temporary
 from bot.delivery.threads import in_open_thread
 from bot.service.housekeeper import OutOfReach
 from bot.service.privacy import Removal
@@ -38,11 +38,18 @@ class MessageRemoval:
         message = channel.get_partial_message(removal.message_id)
         try:
             await in_open_thread(self._client, removal.channel_id, message.delete)
-        except discord.NotFound:
-            return
         except discord.HTTPException as error:
             raise_if_temporary(error)
-            if isinstance(error, discord.Forbidden) and message.created_at > discord.utils.utcnow() - TRIED_FOR:
+            if self._is_gone(removal, error):
+                return
+            refused = isinstance(error, discord.Forbidden | discord.NotFound)
+            if refused and message.created_at > discord.utils.utcnow() - TRIED_FOR:
                 raise OutOfReach(str(error)) from error
             # The bot was put out of the channel, say: an admin has to delete what is left there.
             log.warning("message %d in channel %d stays: %s", removal.message_id, removal.channel_id, error)
+
+    def _is_gone(self, removal: Removal, error: discord.HTTPException) -> bool:
+        """Whether the message is, or its channel with it: "unknown" is not believed of one that the gateway shows."""
+        if not isinstance(error, discord.NotFound):
+            return False
+        return error.code == UNKNOWN_MESSAGE or self._client.get_channel(removal.channel_id) is None
