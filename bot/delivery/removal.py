@@ -31,8 +31,8 @@ class MessageRemoval:
         self._client = client
 
     async def remove(self, removal: Removal) -> None:
-        """Delete the message. Raises discord.HTTPException or OSError when it may work later, OutOfReach when the bot
-        is not allowed to, unless the message is too old to wait for that.
+        """Delete the message. Raises discord.HTTPException or OSError when it may work later, OutOfReach when a channel
+        that is there is closed to the bot, unless the message is too old to wait for that to change.
         """
         channel = self._client.get_partial_messageable(removal.channel_id, guild_id=removal.guild_id)
         message = channel.get_partial_message(removal.message_id)

@@ -16,7 +16,11 @@ CHAPTER = 20
 
 
 async def soak(cycles: int, seed: str, *, often: int = 1, tell: Callable[[str], None], keep_on: bool) -> list[str]:
-    """A sweep (unless `often` is 0), then so many cycles. Returns what broke; stops at the first unless `keep_on`."""
+    """A sweep (unless `often` is 0), then so many cycles. Returns what broke; stops at the first unless `keep_on`.
+
+    A `seed` with a slash in it is that of one chapter, as what broke says it: that one is played again.
+    """
+    chapters = [seed] if "/" in seed else [f"{seed}/{number}" for number in range(-(-cycles // CHAPTER))]
     broken: list[str] = []
     done: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="faults") as folder:
@@ -31,16 +35,16 @@ async def soak(cycles: int, seed: str, *, often: int = 1, tell: Callable[[str], 
                     tell(f"sweep: {swept} kills, {time.monotonic() - started:.1f} s")
                 except Broken as found:
                     broken.append(str(found))
-            for number in range(-(-cycles // CHAPTER)):
+            for number, name in enumerate(chapters):
                 if broken and not keep_on:
                     break
                 started = time.monotonic()
                 try:
                     async with open_world(Path(folder) / str(number), mother) as world:
                         many = min(CHAPTER, cycles - number * CHAPTER)
-                        played = await chapter(world, f"{seed}/{number}", many, census)
+                        played = await chapter(world, name, many, census)
                     done += played
-                    tell(f"{seed}/{number}: {dict(played)}, {time.monotonic() - started:.1f} s")
+                    tell(f"{name}: {dict(played)}, {time.monotonic() - started:.1f} s")
                 except Broken as found:
                     broken.append(str(found))
                     tell(f"BROKEN: {found}")
