@@ -19,8 +19,9 @@ try: install          ## local Discord + bot; prints the page's address
 run: install          ## the bot on the real Discord (LIMNER_DISCORD_TOKEN)
 	$(BIN)/limner run
 
+# A file per process and one thread each: processes with more of them would fight for the cores.
 test: install         ## every test that this machine can run
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: install        ## format, lint, types, import floors
 	$(BIN)/ruff format --check .
