@@ -8,6 +8,7 @@ and a line in `views.py`.
 from __future__ import annotations
 
 import io
+import logging
 import re
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,11 +29,13 @@ from bot.delivery.cancellation import cancel_job
 from bot.delivery.statement import statement_embed
 from bot.errors import answer
 from bot.intake import accept, order_from
-from bot.replies import defer_privately
+from bot.replies import defer_privately, reply
 from bot.service.actions import JobAction
 
 if TYPE_CHECKING:
     from bot.client import Limner
+
+log = logging.getLogger(__name__)
 
 
 class OurButton(DynamicItem[Button[View]], template=r"(?!)"):
@@ -126,12 +129,23 @@ class Statement(OurButton, template=STATEMENT_TEMPLATE):
 
 
 class StatementFile(OurButton, template=STATEMENT_FILE):
-    """All of the member's own transfers as CSV, privately."""
+    """All of the member's own transfers as CSV: a direct message, or a private answer to who takes none."""
 
     async def press(self, interaction: discord.Interaction[Limner]) -> None:
         await defer_privately(interaction)
         csv = await interaction.client.studio.accounts.statement_csv(interaction.user.id)
-        await interaction.edit_original_response(attachments=[discord.File(io.BytesIO(csv), "statement.csv")])
+        try:
+            await interaction.user.send(file=_statement_file(csv))
+        except discord.HTTPException as error:
+            log.info("member %s: the statement goes into the answer: %s", interaction.user.id, error)
+            text = "Discord did not let me send it as a direct message, so here it is."
+            await interaction.edit_original_response(content=text, attachments=[_statement_file(csv)])
+        else:
+            await reply(interaction, "Your statement is in your direct messages.")
+
+
+def _statement_file(csv: bytes) -> discord.File:
+    return discord.File(io.BytesIO(csv), "statement.csv")
 
 
 BUTTONS: tuple[type[OurButton], ...] = (Upscale, Variation, Reroll, CancelJob, Statement, StatementFile)
