@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, select, true, update
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from db.models import Image, Job, JobState
+from db.plan_tables import StealthThread
 
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
@@ -232,10 +233,11 @@ async def counts(session: AsyncSession, member_id: int | None = None) -> JobCoun
 
 
 async def queued_in(session: AsyncSession, guild_id: int, channel_id: int | None = None) -> int:
-    """How many jobs wait in the guild, or in one of its channels."""
+    """How many jobs wait in the guild, or in one of its channels and the stealth threads there."""
     there = select(func.count()).where(Job.state == JobState.QUEUED, Job.guild_id == guild_id)
     if channel_id is not None:
-        there = there.where(Job.channel_id == channel_id)
+        threads = select(StealthThread.thread_id).where(StealthThread.channel_id == channel_id)
+        there = there.where(or_(Job.channel_id == channel_id, Job.channel_id.in_(threads)))
     return (await session.execute(there)).scalar_one()
 
 

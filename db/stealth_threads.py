@@ -22,6 +22,12 @@ async def is_own(session: AsyncSession, member_id: int, thread_id: int) -> bool:
     return await session.scalar(select(StealthThread.thread_id).where(*mine)) is not None
 
 
+async def parent_of(session: AsyncSession, channel_id: int) -> int:
+    """The channel that the thread was opened in; of a channel that is no stealth thread, itself."""
+    found = await session.scalar(select(StealthThread.channel_id).where(StealthThread.thread_id == channel_id))
+    return channel_id if found is None else found
+
+
 async def put(session: AsyncSession, member_id: int, channel_id: int, thread_id: int, *, now: datetime) -> None:
     """The member's own thread in that channel from now on, in the place of one that is gone."""
     row = StealthThread(member_id=member_id, channel_id=channel_id, thread_id=thread_id, created_at=now)

@@ -15,7 +15,7 @@ from bot.service.orders import Order
 from bot.service.planning import Outline
 from bot.service.refills import day_of
 from bot.service.terms import Terms
-from db import guilds, jobs
+from db import guilds, jobs, stealth_threads
 from db.models import Job
 from generation.errors import InvalidRecipe
 from generation.recipe import Lane, Recipe
@@ -91,12 +91,13 @@ def _images(job: Job) -> int:
 
 
 async def _check_guild(session: AsyncSession, order: Order, new: int) -> None:
-    """The limits that the guild's admins have set for it and for the channel."""
+    """The limits that the guild's admins have set for it and for the channel, to which its stealth threads add."""
+    channels = order.channel_id, await stealth_threads.parent_of(session, order.channel_id)
     for limit in await guilds.limits(session, order.guild_id):
         if limit.channel_id == guilds.WHOLE_GUILD:
             place, waiting = "server", await jobs.queued_in(session, order.guild_id)
-        elif limit.channel_id == order.channel_id:
-            place, waiting = "channel", await jobs.queued_in(session, order.guild_id, order.channel_id)
+        elif limit.channel_id in channels:
+            place, waiting = "channel", await jobs.queued_in(session, order.guild_id, limit.channel_id)
         else:
             continue
         if waiting + new > limit.waiting:

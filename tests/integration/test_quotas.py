@@ -147,6 +147,22 @@ async def test_too_few_credits_say_what_would_fit(
         assert f"(costs {job.price})" in advice
 
 
+async def test_jobs_in_stealth_threads_count_for_their_channel(shop: Workshop) -> None:
+    channel, thread, limited = 12, 77, 78
+    await shop.studio.stealth.keep(ADA, channel, thread)
+    await shop.studio.stealth.keep(BEA, channel, limited)
+    await shop.studio.office.set_queue_limit(GUILD, channel, 2, **decided())
+    await shop.studio.office.set_queue_limit(GUILD, limited, 1, **decided())
+    await shop.submit(shop.order("a fox --relax", BEA, channel_id=limited))
+    with pytest.raises(QueueFull, match="In this channel at most 1 jobs may wait; 1 do"):
+        await shop.submit(shop.order("a fox --relax", BEA, channel_id=limited))
+    await shop.submit(shop.order("a fox --relax", channel_id=thread))
+    await shop.submit(shop.order("a fox --relax", channel_id=13))
+    for crowded in (channel, thread):
+        with pytest.raises(QueueFull, match="In this channel at most 2 jobs may wait; 2 do"):
+            await shop.submit(shop.order("a fox --relax", channel_id=crowded))
+
+
 async def test_waiting_jobs_of_a_guild_and_a_channel_are_limited(shop: Workshop) -> None:
     office = shop.studio.office
     await office.set_queue_limit(GUILD, None, 3, **decided())
