@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 BENCHMARKS := engine_throughput engine_overhead engine_fairness ack_latency db_scale
 
-.PHONY: try run test check format bench migrate install screenshot
+.PHONY: try run test check format bench migrate install
 
 install: $(VENV)/.installed
 

@@ -3,7 +3,7 @@
     make try                                                  # in another terminal; prints the page's address
     .venv/bin/python docs/screenshot.py --url http://127.0.0.1:8970 --out docs/screenshot.png
 
-Does what a newcomer does: types /imagine, waits for the grid, presses a button, waits for what it brings.
+Does what a newcomer does: types /imagine, waits for the grid, presses the buttons that it is told to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
-PROMPT = "a red apple on a blue background"
+PROMPT = "a rocket at night"
 # A picture may take long on a slow machine; the page itself answers at once.
 DRAWING_MS = 180_000
 
@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--url", required=True, help="the page's address, as `limner try` prints it")
     parser.add_argument("--out", type=Path, default=Path("docs/screenshot.png"), help="file to write")
     parser.add_argument("--prompt", default=PROMPT, help="what to draw")
-    parser.add_argument("--press", nargs="*", default=["V1"], help="buttons to press one after the other: U1-U4, V1-V4")
+    parser.add_argument("--press", nargs="*", default=[], help="buttons to press one after the other: U1-U4, V1-V4")
     parser.add_argument("--size", type=int, nargs=2, default=(1280, 860), metavar=("WIDTH", "HEIGHT"), help="in pixels")
     options = parser.parse_args()
     chromium = shutil.which("chromium")
