@@ -118,6 +118,8 @@ class Allowance(Base):
 
     member_id: Mapped[int] = mapped_column(ForeignKey("members.id"), primary_key=True, autoincrement=False)
     plan_key: Mapped[str] = mapped_column(key(32))
+    # The plan's when it gave.
+    rank: Mapped[int] = mapped_column(default=0, server_default="0")
     period_start: Mapped[datetime] = mapped_column(UtcDateTime)
     period_end: Mapped[datetime] = mapped_column(UtcDateTime)
     given_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -126,6 +128,8 @@ class Allowance(Base):
     rolls_over: Mapped[bool]
     # The account's `debits_posted` at that moment: what it has grown by since was spent.
     debits_before: Mapped[int] = mapped_column(BigInteger)
+    # JSON: ids of the reservations at that moment. They are on an earlier allowance, whenever they are posted.
+    reserved_before: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")
 
 
 class Guild(Base):

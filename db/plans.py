@@ -53,6 +53,12 @@ async def give_member(session: AsyncSession, member_id: int, key: str | None) ->
         await session.flush()
 
 
+async def is_given(session: AsyncSession, member_id: int, key: str) -> bool:
+    """Whether an admin gave the member that plan, whatever their roles."""
+    given = await session.get(PlanMember, member_id, populate_existing=True)
+    return given is not None and given.plan_key == key
+
+
 async def give_role(session: AsyncSession, guild_id: int, role_id: int, key: str | None) -> None:
     """The plan that the role brings from now on; None takes it away."""
     if key is None:

@@ -49,7 +49,7 @@ HELP = {
     "models": "Names separated by commas; or all",
     "stealth": "Whether jobs may go into a private thread of the member (--stealth)",
     "daily_images": "Pictures that a member may order in a day; 0 for any number",
-    "rank": "Of several plans by roles the highest counts",
+    "rank": "Of several plans by roles the highest counts; one above the last refill's gives at once",
     "default": "Whether members have it who have no other",
 }
 

@@ -15,7 +15,7 @@ from bot.service.orders import Order
 from bot.service.planning import Outline
 from bot.service.refills import day_of
 from bot.service.terms import Terms
-from db import guilds, jobs, stealth_threads
+from db import departures, guilds, jobs, stealth_threads
 from db.models import Job
 from generation.errors import InvalidRecipe
 from generation.recipe import Lane, Recipe
@@ -73,8 +73,14 @@ async def _check_daily_images(
 ) -> None:
     if terms.daily_images is None:
         return
-    today = await jobs.drawn_since(session, order.member_id, day_of(now).start)
-    drawn = sum(_images(job) for job in today)
+    day = day_of(now)
+    left_at = await departures.left_at(session, order.member_id)
+    if left_at is not None and left_at >= day.start:
+        raise NotInPlan(
+            f"The plan {terms.plan} allows {terms.daily_images} pictures a day, and nobody knows how many you ordered "
+            f"before `/privacy delete` today. Wait until midnight UTC, {OTHER_PLAN}."
+        )
+    drawn = sum(_images(job) for job in await jobs.drawn_since(session, order.member_id, day.start))
     new = sum(recipe.num_images for recipe in outline.recipes)
     if drawn + new > terms.daily_images:
         raise NotInPlan(

@@ -1,9 +1,11 @@
 """When a plan gives its credits, and when what is left of them goes back. All that is decided is `step`, which is pure.
 
 - A period is a day or a month of UTC. The current one is given, once; missed ones are not made up for.
-- A member has one allowance at a time: the last refill. While its period lasts only a plan of higher rank gives more.
+- A member has one allowance at a time: the last refill. While its period lasts only a plan of higher rank gives more,
+  or one of the same rank that an admin gave the member. What counts is the rank that the plan had when it gave.
 - Spending takes from the allowance first. What is left of it goes back when its period is over, or when another refill
-  takes its place, unless its plan says that it rolls over. What is reserved, granted or refunded stays.
+  takes its place, unless its plan says that it rolls over. What is reserved, granted or refunded stays. A reservation
+  is on the allowance that it was made under, also when it is posted under the next one.
 - The clock may be wrong. A last refill that is of a later period than the present one was given while it was ahead (or
   it is behind now; nobody can tell). If that period comes next, nothing happens until it does. Otherwise it counts as
   credits of the member's own, and the present period is given, unless some plan gave it before: so a clock that was
@@ -15,11 +17,12 @@ The transfers' ids, `refill:<member>:<plan>:<period>` and `lapse:...`, are the l
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db import allowances, departures, ledger, plans
+from db import allowances, departures, ledger, plans, reservations
 from db.plan_tables import Allowance, Period, Plan
 
 
@@ -105,9 +108,7 @@ async def refill(session: AsyncSession, member_id: int, plan: Plan | None, *, no
 async def _step(
     session: AsyncSession, member_id: int, plan: Plan | None, held: Allowance | None, now: dt.datetime
 ) -> Step:
-    last = await plans.get(session, held.plan_key) if held is not None else None
-    outranks = plan is not None and (last is None or plan.rank > last.rank)
-    due = step(plan, held, outranks=outranks, now=now)
+    due = step(plan, held, outranks=await _outranks(session, plan, held), now=now)
     if plan is None or due.gives is None:
         return due
     if held is not None and _is_ahead(held, now):
@@ -115,6 +116,12 @@ async def _step(
     if not await _was_given(session, member_id, plan.key, due.gives):
         return due
     return Step(lapses=held is not None and step(None, held, outranks=False, now=now).lapses)
+
+
+async def _outranks(session: AsyncSession, plan: Plan | None, held: Allowance | None) -> bool:
+    if plan is None or held is None or plan.rank < held.rank:
+        return False
+    return plan.rank > held.rank or await plans.is_given(session, held.member_id, plan.key)
 
 
 async def _was_given(session: AsyncSession, member_id: int, plan_key: str, span: Span) -> bool:
@@ -148,12 +155,14 @@ async def _give(session: AsyncSession, member_id: int, plan: Plan, span: Span, n
     allowance = Allowance(
         member_id=member_id,
         plan_key=plan.key,
+        rank=plan.rank,
         period_start=span.start,
         period_end=span.end,
         given_at=now,
         amount=plan.credits,
         rolls_over=plan.rolls_over,
         debits_before=await ledger.debited(session, account_id),
+        reserved_before=json.dumps(list(await reservations.open_ids(session, account_id))),
     )
     await allowances.save(session, allowance)
 
@@ -162,8 +171,9 @@ async def _take_back(session: AsyncSession, held: Allowance, now: dt.datetime) -
     """What the member neither spent nor reserved of it. What is reserved counts as spent, whatever becomes of it."""
     account_id = ledger.member_account(held.member_id)
     balance = await ledger.balance(session, account_id)
-    spent = await ledger.debited(session, account_id) - held.debits_before
-    rest = min(held.amount - spent - balance.pending, balance.available)
+    used = await ledger.debited(session, account_id) - held.debits_before + balance.pending
+    used -= await reservations.used(session, json.loads(held.reserved_before))
+    rest = min(held.amount - used, balance.available)
     if rest > 0:
         span = Span(held.period_start, held.period_end)
         lapse_id = _id(held.member_id, held.plan_key, span, what="lapse")

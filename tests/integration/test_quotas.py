@@ -7,6 +7,7 @@ import pytest
 from bot.service.actions import JobAction
 from bot.service.errors import InsufficientCredits, InvalidImage, InvalidParameter, NotInPlan, QueueFull
 from bot.service.plan_fields import PlanFields
+from bot.service.privacy import Privacy
 from bot.service.rows import Plan
 from db.models import Job
 from generation.recipe import Lane
@@ -145,6 +146,19 @@ async def test_too_few_credits_say_what_would_fit(
         flag = advice.split("`")[-2]
         job = await shop.imagine(f"a fox {flag}")
         assert f"(costs {job.price})" in advice
+
+
+async def test_leaving_does_not_bring_the_days_pictures_anew(shop: Workshop) -> None:
+    await plan(shop, daily_images=4, is_default=True)
+    await shop.finished(shop.order("a fox --relax"))
+    privacy = Privacy(shop.database, shop.studio, shop.storage, clock=shop.clock.now)
+    await privacy.request(ADA)
+    assert (await privacy.step(ADA)).done
+    with pytest.raises(NotInPlan, match="before `/privacy delete` today"):
+        await shop.imagine("a fox --relax")
+    await shop.imagine("a fox --relax", BEA)
+    shop.clock.advance(TO_MIDNIGHT_S)
+    await shop.imagine("a fox --relax")
 
 
 async def test_jobs_in_stealth_threads_count_for_their_channel(shop: Workshop) -> None:
