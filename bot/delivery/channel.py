@@ -157,6 +157,11 @@ class ChannelDelivery:
             raise Undeliverable(str(error)) from error
         return None
 
+    async def withdraw(self, job: Job) -> None:
+        """Take the waiting message away."""
+        await self._stop_progress(job)
+        await self._remove_waiting(job)
+
     async def gave_up(self, job: Job) -> None:
         """Say on the waiting message that the result can't be posted, or have it removed once that works."""
         if job.message_id is None:

@@ -45,6 +45,10 @@ class Delivery(Protocol):
         """
         ...
 
+    async def withdraw(self, job: Job) -> None:
+        """Take the waiting message away: the result was deleted before it was noted as delivered."""
+        ...
+
     async def gave_up(self, job: Job) -> None:
         """Say on the waiting message that the result can't be posted, or have it removed once that works."""
         ...
@@ -116,7 +120,9 @@ class Courier:
         posted: Posted | None = None
         if job.state is not JobState.SUCCEEDED:
             posted = await self._close(job)
-        elif job.deleted_at is None:
+        elif job.deleted_at is not None:
+            await self._delivery.withdraw(job)
+        else:
             posted = await self._delivery.find_result(job) if again else None
             if posted is None:
                 posted = await self._delivery.deliver(job, await self._pictures(job))

@@ -12,7 +12,7 @@ from db.models import JobState
 from sandbox.state import NONCE_LIFETIME_S
 from sandbox.world import GENERAL_ID
 from tests.acceptance.actors import Message
-from tests.integration.front import Front
+from tests.integration.front import Front, said
 
 MESSAGES = rf"/channels/{GENERAL_ID}/messages$"
 SEARCHED = 5
@@ -99,3 +99,14 @@ async def test_result_posted_long_after_its_job_ended_is_found_again(
     await no_more_faults(front)
     await asyncio.wait_for(noted.wait(), 10)
     assert len(results(await front.bea.messages())) == 1
+
+
+async def test_waiting_message_goes_although_its_result_was_deleted_first(front: Front) -> None:
+    waiting = await ordered(front)
+    await front.fault("DELETE", rf"/messages/{waiting['id']}$", 503, times=1000)
+    front.backend.release()
+    (result,) = await front.bea.until(results, timeout=10)
+    assert said(await front.bea.menu(result, "Cancel Job")).startswith("Deleted")
+    await no_more_faults(front)
+    left = {waiting["id"], result["id"]}
+    await front.bea.until(lambda messages: left.isdisjoint(m["id"] for m in messages), timeout=10)

@@ -64,6 +64,7 @@ class Channel:
         self.closings: dict[str, list[str]] = {}
         self.steps: dict[str, list[Started | StepFinished]] = {}
         self.lines: list[Ticket] = []
+        self.withdrawn: list[str] = []
         self.given_up: list[str] = []
         self.before: list[Exception] = []
         self.after: list[Exception] = []
@@ -91,6 +92,10 @@ class Channel:
         self._raise(self.before)
         self.closings.setdefault(job.id, []).append(f"{job.state}: {job.reason or ''}")
         self._raise(self.after)
+
+    async def withdraw(self, job: Job) -> None:
+        self._raise(self.before)
+        self.withdrawn.append(job.id)
 
     async def gave_up(self, job: Job) -> None:
         self.given_up.append(job.id)
