@@ -49,8 +49,8 @@ class Delivery(Protocol):
         """Take the waiting message away: the result was deleted before it was noted as delivered."""
         ...
 
-    async def gave_up(self, job: Job) -> None:
-        """Say on the waiting message that the result can't be posted, or have it removed once that works."""
+    async def gave_up(self, job: Job, reason: str) -> None:
+        """Say on the waiting message why the member gets no result, or have it removed once that works."""
         ...
 
     async def is_age_restricted(self, job: Job) -> bool:
@@ -97,7 +97,7 @@ class Courier:
             except Undeliverable as error:
                 log.warning("job %s can't be delivered: %s", job.id, error)
                 await self._studio.undeliverable(current)
-                await self._delivery.gave_up(current)
+                await self._delivery.gave_up(current, error.reason)
 
         await self._persist(job, attempt)
 
@@ -138,7 +138,10 @@ class Courier:
         """The job's pictures. Raises Undeliverable when a file is lost: no retry brings it back."""
         images = await self._studio.images(job.id)
         if lost := [image.path for image in images if not self._storage.path(image.path).is_file()]:
-            raise Undeliverable(f"files are gone from the storage: {', '.join(lost)}")
+            raise Undeliverable(
+                f"files are gone from the storage: {', '.join(lost)}",
+                reason="The pictures were lost before they could be posted. Order them again, and tell an admin.",
+            )
         return images
 
     async def _persist(self, job: Job, attempt: Callable[[], Awaitable[None]]) -> None:

@@ -65,7 +65,7 @@ class Channel:
         self.steps: dict[str, list[Started | StepFinished]] = {}
         self.lines: list[Ticket] = []
         self.withdrawn: list[str] = []
-        self.given_up: list[str] = []
+        self.given_up: dict[str, str] = {}
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.hold: asyncio.Event | None = None
@@ -97,8 +97,8 @@ class Channel:
         self._raise(self.before)
         self.withdrawn.append(job.id)
 
-    async def gave_up(self, job: Job) -> None:
-        self.given_up.append(job.id)
+    async def gave_up(self, job: Job, reason: str) -> None:
+        self.given_up[job.id] = reason
 
     async def is_age_restricted(self, job: Job) -> bool:
         return self.age_restricted
