@@ -1,4 +1,4 @@
-"""/admin job: one job as its row has it, with what it cost and how long the device drew."""
+"""/admin job: one job as its row has it, with what it cost, how long the device drew, and whether it was given up."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def _embed(job: Job) -> discord.Embed:
     embed = discord.Embed(
         title=f"Job {job.id}", description=escape(job.prompt, max_units=MAX_TEXT_UNITS), colour=BLURPLE
     )
-    charged = f", {job.charged} charged" if job.charged is not None else ""
+    refunded = " and refunded" if job.charged and job.undeliverable_at is not None else ""
+    charged = f", {job.charged} charged{refunded}" if job.charged is not None else ""
     payer = "the server's pool" if is_pool(job) else "the member"
     drew = f"{job.device_ms / 1000:.1f} s" if job.device_ms is not None else "not measured"
     rows = {
@@ -48,6 +49,10 @@ def _embed(job: Job) -> discord.Embed:
         rows["Drawn"] = f"in {(job.finished_at - job.started_at).total_seconds():.1f} s, others' jobs included"
     if job.steps_done is not None:
         rows["Steps"] = f"{job.steps_done} of {job.total_steps}"
+    if job.undeliverable_at is not None:
+        rows["Delivery"] = (
+            f"given up {_time(job.undeliverable_at.timestamp())}: the member could not be shown how it ended"
+        )
     if job.reason:
         rows["Reason"] = escape(job.reason, max_units=MAX_TEXT_UNITS)
     for name, value in rows.items():

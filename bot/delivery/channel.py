@@ -122,11 +122,16 @@ class ChannelDelivery:
         try:
             file = await asyncio.to_thread(self._file, job, images)
         except ValueError as error:
-            raise Undeliverable(str(error)) from error
+            reason = "The pictures can't be posted: Discord doesn't take files of their size. Ask for smaller ones."
+            raise Undeliverable(str(error), reason=reason) from error
         view = image_view(job.id) if job.action == JobAction.UPSCALE else grid_view(job.id, len(images))
         grown_ups = any(image.flagged and not image.withheld for image in images)
         if grown_ups and not await is_age_restricted(self._client, job.guild_id, job.channel_id):
-            raise Undeliverable("flagged pictures were drawn for an age-restricted channel, which it isn't any more")
+            raise Undeliverable(
+                "flagged pictures were drawn for an age-restricted channel, which it isn't any more",
+                reason="The pictures can't be posted here: this channel isn't age-restricted any more. "
+                "Order them in one that is.",
+            )
         reference = await self._parent(job)
         posted = await self._send(job, text, file=file, view=view, reference=reference, directly=not grown_ups)
         await self._remove_waiting(job)
@@ -157,13 +162,16 @@ class ChannelDelivery:
             raise Undeliverable(str(error)) from error
         return None
 
-    async def gave_up(self, job: Job) -> None:
-        """Say on the waiting message that the result can't be posted, or have it removed once that works."""
+    async def withdraw(self, job: Job) -> None:
+        """Take the waiting message away."""
+        await self._stop_progress(job)
+        await self._remove_waiting(job)
+
+    async def gave_up(self, job: Job, reason: str) -> None:
+        """Say on the waiting message why the member gets no result, or have it removed once that works."""
+        await self._stop_progress(job)
         if job.message_id is None:
             return
-        reason = (
-            "The result can't be posted here, nor sent to you directly. Ask an admin to check the bot's permissions."
-        )
         text = failed(job_text(job), reason=reason, refunded=job.price)
         try:
             await self._rewrite(job, job.message_id, text)
@@ -213,7 +221,11 @@ class ChannelDelivery:
             return Posted((await channel.send(text, nonce=job.id, **given)).id, job.channel_id)
         except (discord.NotFound, discord.Forbidden) as gone:
             if not directly:
-                raise Undeliverable(f"the channel refuses the message: {gone}") from gone
+                raise Undeliverable(
+                    f"the channel refuses the message: {gone}",
+                    reason="The pictures can't be posted here, and flagged ones aren't sent to you directly. "
+                    "Ask an admin to check the bot's permissions.",
+                ) from gone
             log.warning("job %s: its channel refuses (%s); trying a direct message", job.id, gone)
             # Buttons need a channel that the bot serves, and an answer a message to point to.
             given.pop("reference", None)
@@ -223,7 +235,8 @@ class ChannelDelivery:
             return await self._send_directly(job, text, given)
         except discord.HTTPException as error:
             raise_if_temporary(error)
-            raise Undeliverable(f"Discord refuses the message: {error}") from error
+            reason = "The result can't be posted: Discord refuses it. Ask an admin to look into the bot's log."
+            raise Undeliverable(f"Discord refuses the message: {error}", reason=reason) from error
 
     async def _send_directly(self, job: Job, text: str, parts: dict[str, Any]) -> Posted:
         try:

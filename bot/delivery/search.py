@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 import discord
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Between a waiting message and its result at most this many messages are searched.
-SEARCHED_MESSAGES = 500
+# At most this many messages are searched from either end of the time in which the message can have been posted.
+SEARCHED_MESSAGES: Final = 500
+# How far our clock may have been set forward between a job's order and its end.
+CLOCK_SET_BY: Final = timedelta(minutes=5)
 
 
 class MessageSearch:
@@ -31,14 +34,16 @@ class MessageSearch:
 
     async def result(self, job: Job) -> Posted | None:
         """The job's result if it is already in the channel, or among the direct messages to its member."""
-        async for message in self._since(job):
-            if identifies(message, job.id):
-                return Posted(message.id, job.channel_id)
+        # The first try posts at once; after an outage the last one posted just now, behind whatever was written since.
+        for oldest_first in (True, False):
+            async for message in self._history(job, _settled(job), oldest_first=oldest_first):
+                if identifies(message, job.id):
+                    return Posted(message.id, job.channel_id)
         return await self._direct_result(job)
 
     async def waiting(self, job: Job) -> int | None:
         """The job's waiting message: in the channel, or, where that can't be read, as the answer to its interaction."""
-        async for message in self._since(job):
+        async for message in self._history(job, discord.Object(job.interaction_id)):
             if awaits(message, job.id):
                 return message.id
         hook = hook_of(self._client, job)
@@ -59,7 +64,7 @@ class MessageSearch:
         """
         try:
             member = await self._client.fetch_user(job.member_id)
-            messages = member.history(limit=SEARCHED_MESSAGES, after=discord.Object(job.interaction_id))
+            messages = member.history(limit=SEARCHED_MESSAGES, after=_settled(job))
             async for message in messages:
                 if any(is_of(file.filename, job.id) for file in message.attachments):
                     return Posted(message.id, message.channel.id)
@@ -67,16 +72,30 @@ class MessageSearch:
             raise_if_temporary(error)
         return None
 
-    async def _since(self, job: Job) -> AsyncIterator[discord.Message]:
-        """The channel's messages after the waiting one, or after the interaction when that isn't known."""
+    async def _history(
+        self, job: Job, after: discord.Object, *, oldest_first: bool = True
+    ) -> AsyncIterator[discord.Message]:
+        """The messages of the job's channel after that one, as many as are searched from one end."""
         channel = self._client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
-        after = discord.Object(job.message_id or job.interaction_id)
         try:
-            async for message in channel.history(limit=SEARCHED_MESSAGES, after=after, oldest_first=True):
+            async for message in channel.history(limit=SEARCHED_MESSAGES, after=after, oldest_first=oldest_first):
                 yield message
         except discord.HTTPException as error:
             raise_if_temporary(error)
             log.warning("job %s: its channel can't be read: %s", job.id, error)
+
+
+def _settled(job: Job) -> discord.Object:
+    """A moment, as an id, before which there is no result: none is older than its job's end or its waiting message.
+
+    Ids go by Discord's clock, which ours may be ahead of: all that counts of ours is how long the job took.
+    """
+    waiting = job.message_id or job.interaction_id
+    if job.finished_at is None:
+        return discord.Object(waiting)
+    took = job.finished_at - job.created_at - CLOCK_SET_BY
+    ordered = discord.utils.snowflake_time(job.interaction_id)
+    return discord.Object(max(waiting, discord.utils.time_snowflake(ordered + took)))
 
 
 def hook_of(client: Limner, job: Job) -> discord.Webhook | None:

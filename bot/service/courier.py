@@ -45,8 +45,12 @@ class Delivery(Protocol):
         """
         ...
 
-    async def gave_up(self, job: Job) -> None:
-        """Say on the waiting message that the result can't be posted, or have it removed once that works."""
+    async def withdraw(self, job: Job) -> None:
+        """Take the waiting message away: the result was deleted before it was noted as delivered."""
+        ...
+
+    async def gave_up(self, job: Job, reason: str) -> None:
+        """Say on the waiting message why the member gets no result, or have it removed once that works."""
         ...
 
     async def is_age_restricted(self, job: Job) -> bool:
@@ -93,7 +97,7 @@ class Courier:
             except Undeliverable as error:
                 log.warning("job %s can't be delivered: %s", job.id, error)
                 await self._studio.undeliverable(current)
-                await self._delivery.gave_up(current)
+                await self._delivery.gave_up(current, error.reason)
 
         await self._persist(job, attempt)
 
@@ -116,7 +120,9 @@ class Courier:
         posted: Posted | None = None
         if job.state is not JobState.SUCCEEDED:
             posted = await self._close(job)
-        elif job.deleted_at is None:
+        elif job.deleted_at is not None:
+            await self._delivery.withdraw(job)
+        else:
             posted = await self._delivery.find_result(job) if again else None
             if posted is None:
                 posted = await self._delivery.deliver(job, await self._pictures(job))
@@ -132,7 +138,10 @@ class Courier:
         """The job's pictures. Raises Undeliverable when a file is lost: no retry brings it back."""
         images = await self._studio.images(job.id)
         if lost := [image.path for image in images if not self._storage.path(image.path).is_file()]:
-            raise Undeliverable(f"files are gone from the storage: {', '.join(lost)}")
+            raise Undeliverable(
+                f"files are gone from the storage: {', '.join(lost)}",
+                reason="The pictures were lost before they could be posted. Order them again, and tell an admin.",
+            )
         return images
 
     async def _persist(self, job: Job, attempt: Callable[[], Awaitable[None]]) -> None:

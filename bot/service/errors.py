@@ -19,7 +19,7 @@ StudioError
 ├── QueueClosed          an admin lets the queue run empty: no new orders
 └── BeingForgotten       the member's data is being deleted
 
-Undeliverable is not for members: delivery raises it when there is nowhere left to post.
+Undeliverable is no refusal: delivery raises it when nobody can be shown how a job ended.
 """
 
 from __future__ import annotations
@@ -160,4 +160,17 @@ class BeingForgotten(StudioError):
 
 
 class Undeliverable(Exception):
-    """The channel is gone or the bot may not post there. The job is refunded and never tried again."""
+    """Nobody can be shown how the job ended, usually because there is nowhere to post. It is refunded and never tried
+    again. The message is for the log, `reason` for the member.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = (
+            "The result can't be posted here, nor sent to you directly. Ask an admin to check the bot's permissions."
+        ),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -329,7 +329,8 @@ async def test_channel_that_is_gone_refunds_once_and_is_not_tried_again(shop: Wo
     (told,) = await shop.until_told(job.id)
     assert (told.delivered_at, told.undeliverable_at is None, told.charged) == (None, False, 4)
     assert (await shop.available(), shop.channel.results) == (100, {})
-    assert shop.channel.given_up == [job.id]
+    assert list(shop.channel.given_up) == [job.id]
+    assert "check the bot's permissions" in shop.channel.given_up[job.id]
     shop.dispatcher.wake()
     later = await shop.imagine(member=BEA)
     await shop.until_told(later.id)
@@ -353,6 +354,7 @@ async def test_result_whose_files_are_lost_is_refunded(shop: Workshop) -> None:
     shop.pauses.end(DELIVERY_BACKOFF_S)
     (told,) = await shop.until_told(job.id)
     assert (told.undeliverable_at is None, await shop.available()) == (False, 100)
+    assert "pictures were lost" in shop.channel.given_up[job.id]
 
 
 async def test_progress_that_fails_does_not_stop_the_drawing(shop: Workshop) -> None:

@@ -26,11 +26,39 @@ async def test_result_that_discord_refuses_is_refunded_and_said_so(front: Front)
     front.backend.release()
 
     def told(messages: list[dict[str, Any]]) -> Any:
-        return [m for m in messages if "refused fox" in m["content"] and "can't be posted" in m["content"]]
+        return [m for m in messages if "refused fox" in m["content"] and "Discord refuses it" in m["content"]]
 
     (message,) = await front.ada.until(told, timeout=10)
     assert message["components"] == []
     assert await front.ada.credits() == 100
+
+
+async def test_result_whose_files_are_lost_is_said_so_for_good(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No percentage that was still to be shown comes after it, and an admin sees where the credits went."""
+    studio = front.client.studio
+    settle = studio.settle
+
+    async def settle_and_lose(*args: Any, **more: Any) -> Any:
+        job = await settle(*args, **more)
+        studio._storage.delete_results(job.id)
+        return job
+
+    monkeypatch.setattr(studio, "settle", settle_and_lose)
+    front.backend.hold()
+    waiting = (await front.bea.command("imagine", prompt="a lost lynx"))["messages"][0]
+    front.backend.release()
+
+    def told(messages: list[dict[str, Any]]) -> Any:
+        return [m for m in messages if m["id"] == waiting["id"] and "pictures were lost" in m["content"]]
+
+    (message,) = await front.bea.until(told, timeout=10)
+    assert "4 credits refunded" in message["content"]
+    job = await studio.job_of_message(int(waiting["id"]))
+    assert job is not None
+    assert f"progress of job {job.id}" not in {task.get_name() for task in asyncio.all_tasks()}
+    shown = said(await front.ada.command("admin job", message=waiting["id"]))
+    assert "Price: 4 credits, 4 charged and refunded, from the member" in shown
+    assert "Delivery: given up <t:" in shown
 
 
 async def test_channel_that_refuses_gets_the_result_sent_directly_without_buttons(front: Front) -> None:

@@ -42,7 +42,7 @@ async def test_flagged_pictures_are_not_posted_once_the_channel_is_open_to_all(f
 
     front.client.studio.settle = settle_then_open  # type: ignore[method-assign]
     front.backend.release()
-    assert "can't be posted" in await ending(front, waiting)
+    assert "isn't age-restricted any more" in await ending(front, waiting)
     assert await front.bea.credits() == 100
     async with front.http.get(f"{front.server.url}/human/state") as response:
         assert (await response.json())["direct_channels"] == []
@@ -56,7 +56,7 @@ async def test_flagged_pictures_are_not_sent_directly(front: Front) -> None:
     waiting = (await front.bea.command("imagine", prompt="a bare bear"))["messages"][0]
     await front.fault("POST", rf"/channels/{GENERAL_ID}/messages$", 403)
     front.backend.release()
-    assert "can't be posted" in await ending(front, waiting)
+    assert "aren't sent to you directly" in await ending(front, waiting)
     assert await front.bea.credits() == 100
     async with front.http.get(f"{front.server.url}/human/state") as response:
         assert (await response.json())["direct_channels"] == []

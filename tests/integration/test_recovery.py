@@ -9,7 +9,7 @@ import pytest
 
 from bot.service.actions import JobAction
 from bot.service.errors import Undeliverable
-from bot.service.limits import MAX_ATTEMPTS
+from bot.service.limits import DELIVERY_BACKOFF_S, MAX_ATTEMPTS
 from bot.service.outcome import develop
 from db.models import Job, JobState
 from generation.errors import OutOfMemory
@@ -218,6 +218,24 @@ async def test_deleted_before_it_was_noted_as_delivered_is_not_posted_again(shop
     await shop.restart()
     (row,) = await shop.until_told(job.id)
     assert (shop.channel.results, row.result_message_id) == ({}, None)
+    assert shop.channel.withdrawn == [job.id]
+
+
+async def test_waiting_message_of_a_deleted_result_is_withdrawn_once_discord_lets_us(shop: Workshop) -> None:
+    job = await posted(shop)
+    await shop.studio.delete(job.id, ADA)
+    shop.channel.before = [OSError("503")]
+    await shop.restart()
+
+    async def paused() -> bool:
+        await shop.row(job.id)
+        return DELIVERY_BACKOFF_S in shop.pauses.asked
+
+    await shop.until(paused)
+    assert (await shop.row(job.id)).delivered_at is None
+    shop.pauses.end(DELIVERY_BACKOFF_S)
+    await shop.until_told(job.id)
+    assert (shop.channel.withdrawn, len(shop.channel.results[job.id])) == ([job.id], 1)
 
 
 async def test_outage_at_the_start_does_not_keep_others_waiting(shop: Workshop) -> None:

@@ -64,7 +64,8 @@ class Channel:
         self.closings: dict[str, list[str]] = {}
         self.steps: dict[str, list[Started | StepFinished]] = {}
         self.lines: list[Ticket] = []
-        self.given_up: list[str] = []
+        self.withdrawn: list[str] = []
+        self.given_up: dict[str, str] = {}
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.hold: asyncio.Event | None = None
@@ -92,8 +93,12 @@ class Channel:
         self.closings.setdefault(job.id, []).append(f"{job.state}: {job.reason or ''}")
         self._raise(self.after)
 
-    async def gave_up(self, job: Job) -> None:
-        self.given_up.append(job.id)
+    async def withdraw(self, job: Job) -> None:
+        self._raise(self.before)
+        self.withdrawn.append(job.id)
+
+    async def gave_up(self, job: Job, reason: str) -> None:
+        self.given_up[job.id] = reason
 
     async def is_age_restricted(self, job: Job) -> bool:
         return self.age_restricted

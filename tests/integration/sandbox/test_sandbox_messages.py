@@ -6,6 +6,7 @@ import discord
 import pytest
 
 from sandbox.server import Sandbox
+from sandbox.state import NONCE_LIFETIME_S
 from sandbox.world import ART_ID, BEA_ID, BOT_ID, CARL_ID, PRIVATE_ID
 from tests.integration.sandbox.bot import Bot, channel, picture, png
 from tests.integration.sandbox.people import People
@@ -129,6 +130,14 @@ async def test_nonce_answers_the_message_that_exists(bot: Bot, people: People) -
     other = await channel(bot).send("one", nonce="1234-2")
     assert first.id == again.id != other.id
     assert len(await people.messages()) == 2
+
+
+async def test_nonce_is_forgotten_after_a_few_minutes(bot: Bot, people: People) -> None:
+    first = await channel(bot).send("one", nonce="1234-1")
+    people.server.clock.advance(NONCE_LIFETIME_S - 1)
+    assert (await channel(bot).send("one", nonce="1234-1")).id == first.id
+    people.server.clock.advance(2)
+    assert (await channel(bot).send("one", nonce="1234-1")).id != first.id
 
 
 async def test_layout_view_is_resolved_and_works(bot: Bot, people: People) -> None:
