@@ -7,6 +7,7 @@ may change is for `lora_weights` to say. Safetensors only: a pickle may run anyt
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,10 +43,11 @@ class LoraFile:
 class Loras:
     """The LoRAs of one model, shared by its requests.
 
-    rows: those of the denoiser, to hand to `Engine.adopt`.
+    rows: those of the denoiser, to hand to `Engine.adopt`. encoding: held by whoever is in the text encoders, which
+    prompts of other requests go through on another thread.
     """
 
-    def __init__(self, pipeline: Any, denoiser: torch.nn.Module) -> None:
+    def __init__(self, pipeline: Any, denoiser: torch.nn.Module, encoding: threading.Lock) -> None:
         self._parts: dict[str, torch.nn.Module] = {
             name: part
             for name, part in pipeline.components.items()
@@ -53,6 +55,7 @@ class Loras:
         }
         self._pipeline = careful(pipeline, self._parts)
         self._denoiser = denoiser
+        self._encoding = encoding
         self.rows = RowAdapters(denoiser)
         self._modules = [self.rows, *(RowAdapters(part) for part in self._parts.values() if part is not denoiser)]
         self._adapters: OrderedDict[tuple[Path, int, int], str] = OrderedDict()
@@ -98,8 +101,9 @@ class Loras:
         if is_in_float8(self._denoiser):  # PEFT would keep the LoRA in 8 bit, too
             raise UnknownAdapter(f"This model is kept in 8 bit and takes no LoRAs. Leave `--lora {file.name}` out.")
         adapter = f"lora{next(self._numbers)}"
-        self._make_room()
-        self._load(adapter, file)
+        with self._encoding:  # layers are active while they come, and incomplete while they go
+            self._make_room()
+            self._load(adapter, file)
         self._adapters[file.key] = adapter
         return adapter
 

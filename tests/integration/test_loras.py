@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,8 @@ from generation.backends.local import LocalBackend
 from generation.errors import UnknownAdapter
 from generation.events import Event, Failed, Finished
 from generation.images.metadata import read_metadata
-from generation.pipelines import loras
-from generation.recipe import Lane, Recipe
+from generation.pipelines import loras, prompts
+from generation.recipe import Lane, Recipe, Task
 from tests.integration import checkpoints
 from tests.integration.test_engine_exactness import draw_alone, relative_error
 
@@ -230,6 +232,61 @@ def test_layers_may_be_named_in_the_usual_ways(
 
     with model.loras.worn(model.loras.read((("ink", 1.0),), data_dir)) as ((adapter, _),):
         assert adapter in model.denoiser.get_submodule(f"{ATTENTION}.to_q").lora_A
+
+
+class WatchedLock:
+    """Tells when somebody has to wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.awaited = threading.Event()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self.awaited.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), None])  # what is remembered, and what isn't
+def test_a_prompt_is_not_encoded_while_layers_come(
+    device: torch.device | None,
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the encoder's thread, while the engine's puts another request's LoRA into the text encoder."""
+    train("neon", 2, text=True)
+    lock, reference = WatchedLock(), load_model(random_folder)
+    monkeypatch.setattr(prompts, "threading", SimpleNamespace(Lock=lambda: lock))
+    model, answers = load_model(random_folder), []
+
+    def encode(model: Any = model) -> None:
+        shell = model.shell(Task.TEXT_TO_IMAGE, None)
+        embeddings = None if device else torch.zeros(1, 16, 32)  # given ones aren't remembered
+        with torch.no_grad():
+            answers.append(shell.encode_prompt("a fox", device, 1, True, negative_prompt_embeds=embeddings)[0])
+        lock.awaited.set()
+
+    encode(reference)
+    lock.awaited.clear()
+    meanwhile, check = threading.Thread(target=encode), loras.Loras._check_taken
+
+    def check_late(self: loras.Loras, adapter: str) -> None:
+        meanwhile.start()
+        lock.awaited.wait()
+        check(self, adapter)
+
+    monkeypatch.setattr(loras.Loras, "_check_taken", check_late)
+    draw_alone(model, make_recipe(loras=(("neon", 1.0),)), data_dir)
+    meanwhile.join()
+
+    assert torch.equal(*answers)
 
 
 def test_a_file_that_was_replaced_is_read_again(
