@@ -72,9 +72,11 @@ class Loras:
 
         Raises UnknownAdapter for one that doesn't fit the model.
         """
-        mix = tuple((self._put_in(file), file.scale) for file in files)
-        self._used.update(name for name, _ in mix)
+        mix: Mix = ()
         try:
+            for file in files:
+                mix += ((self._put_in(file), file.scale),)
+                self._used[mix[-1][0]] += 1  # at once: the next one may need room
             with wearing(mix):
                 yield mix
         finally:

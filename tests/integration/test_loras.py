@@ -323,3 +323,43 @@ def test_loras_that_nobody_draws_with_make_room(
     assert len(resident) == 2
     again = draw_alone(model, make_recipe(loras=(("a", 1.0),)), data_dir)
     assert relative_error(again, drawn["a"]) < TOLERANCE
+
+
+def test_a_mix_does_not_make_room_in_itself(
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed, name in enumerate("abc"):
+        train(name, seed)
+    model, both = load_model(random_folder), make_recipe(loras=(("b", 1.0), ("c", 1.0)))
+    wanted = draw_alone(load_model(random_folder), both, data_dir)
+    monkeypatch.setattr(loras, "MOST_RESIDENT", 2)
+
+    with model.loras.worn(model.loras.read((("a", 1.0),), data_dir)):  # somebody else draws with it
+        assert relative_error(draw_alone(model, both, data_dir), wanted) < TOLERANCE
+
+
+def test_a_mix_that_fails_keeps_nothing_in_use(
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    folder: Path,
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train("a", 0)
+    train("b", 1)
+    save_file({"unet.nothing.lora_A.weight": torch.zeros(2, 2)}, folder / "stranger.safetensors")
+    model = load_model(random_folder)
+    monkeypatch.setattr(loras, "MOST_RESIDENT", 1)
+
+    with pytest.raises(UnknownAdapter, match="stranger"):
+        draw_alone(model, make_recipe(loras=(("a", 1.0), ("stranger", 1.0))), data_dir)
+    draw_alone(model, make_recipe(loras=(("b", 1.0),)), data_dir)
+
+    assert len({name for part in model.denoiser.modules() for name in getattr(part, "lora_A", ())}) == 1
