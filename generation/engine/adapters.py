@@ -7,6 +7,7 @@ several adapters at scales of its own.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -38,6 +39,16 @@ def wearing(mix: Mix) -> Iterator[None]:
         _worn.reset(token)
 
 
+def bare_twin(module: torch.nn.Module) -> torch.nn.Module:
+    """A module of its own over the very same weights: LoRAs that are put into the one never come into the other.
+
+    A compiler may thus look at it on another thread, and what it makes stays valid whatever is loaded later.
+    """
+    module.requires_grad_(False)  # PEFT would do so at the first LoRA, and the compiled forward would no longer count
+    weights = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(weight): weight for weight in weights})
+
+
 class RowAdapters:
     """The LoRA layers of a module. Each adds what `rows` says, and outside of that what is `worn`."""
 
@@ -46,10 +57,6 @@ class RowAdapters:
         self._layers: set[Any] = set()
         self._segments: list[tuple[slice, Mix]] = []
         self._count = 0
-
-    def __bool__(self) -> bool:
-        """Whether any LoRA was ever loaded."""
-        return bool(self._layers)
 
     def refresh(self) -> None:
         """Take over what a newly loaded LoRA has put in. Call it before the module's next forward.

@@ -20,8 +20,8 @@ def run_merged(calls: Sequence[ForwardCall]) -> list[Any]:
     A single call is made as the pipeline made it, so being alone never costs a copy.
     """
     denoiser = calls[0].denoiser
-    # Adapters are hooks that look at who is there: nothing that a compiler could see through.
-    compiled = None if denoiser.adapters else denoiser.compiled
+    # Adapters are hooks that look at who is there: no compiler could see through them, so what it was shown has none.
+    compiled = None if any(call.mix for call in calls) else denoiser.compiled
     with denoiser.adapters.rows([(call.rows, call.mix) for call in calls]):
         if len(calls) == 1 and (compiled is None or calls[0].signature is None):
             return [calls[0]()]

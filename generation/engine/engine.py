@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from generation.engine.adapters import RowAdapters
+from generation.engine.adapters import RowAdapters, bare_twin
 from generation.engine.batching import run_merged
 from generation.engine.calls import Denoiser, ForwardCall, extent
 from generation.engine.compiling import CompiledForward
@@ -89,7 +89,7 @@ class Engine:
         family = denoiser.family
         compilable = may_compile and family is not None and isinstance(family.arguments[family.counted], Rows)
         if self._compile_in_background and compilable:
-            denoiser.compiled = CompiledForward(denoiser.forward, self._compile_in_background)
+            denoiser.compiled = CompiledForward(bare_twin(module).forward, self._compile_in_background)
 
         @functools.wraps(denoiser.forward)  # pipelines look at the signature
         def forward(*args: Any, **kwargs: Any) -> Any:

@@ -1,12 +1,13 @@
 """A model's LoRAs: read from files off the engine's thread, put into the modules on it, worn by the requests that ask.
 
-Knows diffusers' loader, which understands the usual formats, and `engine.adapters`, which keeps rows apart. Safetensors
-only: a pickle may run anything.
+Knows diffusers' loader, which understands the usual formats, and `engine.adapters`, which keeps rows apart; what a file
+may change is for `lora_weights` to say. Safetensors only: a pickle may run anything.
 """
 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from safetensors.torch import load_file
 from generation.engine.adapters import Mix, RowAdapters, wearing
 from generation.engine.float8 import is_in_float8
 from generation.errors import UnknownAdapter
+from generation.pipelines.lora_weights import careful
 from generation.recipe import LORAS
 
 MOST_RESIDENT = 16
@@ -41,15 +43,21 @@ class LoraFile:
 class Loras:
     """The LoRAs of one model, shared by its requests.
 
-    rows: those of the denoiser, to hand to `Engine.adopt`.
+    rows: those of the denoiser, to hand to `Engine.adopt`. encoding: held by whoever is in the text encoders, which
+    prompts of other requests go through on another thread.
     """
 
-    def __init__(self, pipeline: Any, denoiser: torch.nn.Module) -> None:
-        self._pipeline = pipeline
+    def __init__(self, pipeline: Any, denoiser: torch.nn.Module, encoding: threading.Lock) -> None:
+        self._parts: dict[str, torch.nn.Module] = {
+            name: part
+            for name, part in pipeline.components.items()
+            if part is denoiser or (part and name.startswith("text_encoder"))
+        }
+        self._pipeline = careful(pipeline, self._parts)
+        self._denoiser = denoiser
+        self._encoding = encoding
         self.rows = RowAdapters(denoiser)
-        encoders = [part for name, part in pipeline.components.items() if name.startswith("text_encoder") and part]
-        self._modules = [self.rows, *map(RowAdapters, encoders)]
-        self._parts = [denoiser, *encoders]
+        self._modules = [self.rows, *(RowAdapters(part) for part in self._parts.values() if part is not denoiser)]
         self._adapters: OrderedDict[tuple[Path, int, int], str] = OrderedDict()
         self._used: Counter[str] = Counter()
         self._numbers = itertools.count()
@@ -64,9 +72,11 @@ class Loras:
 
         Raises UnknownAdapter for one that doesn't fit the model.
         """
-        mix = tuple((self._put_in(file), file.scale) for file in files)
-        self._used.update(name for name, _ in mix)
+        mix: Mix = ()
         try:
+            for file in files:
+                mix += ((self._put_in(file), file.scale),)
+                self._used[mix[-1][0]] += 1  # at once: the next one may need room
             with wearing(mix):
                 yield mix
         finally:
@@ -90,10 +100,16 @@ class Loras:
             return self._adapters[file.key]
         if not hasattr(self._pipeline, "load_lora_weights"):
             raise UnknownAdapter(f"This model takes no LoRAs. Leave `--lora {file.name}` out.")
-        if is_in_float8(self._parts[0]):  # PEFT would keep the LoRA in 8 bit, too
+        if is_in_float8(self._denoiser):  # PEFT would keep the LoRA in 8 bit, too
             raise UnknownAdapter(f"This model is kept in 8 bit and takes no LoRAs. Leave `--lora {file.name}` out.")
-        self._make_room()
         adapter = f"lora{next(self._numbers)}"
+        with self._encoding:  # layers are active while they come, and incomplete while they go
+            self._make_room()
+            self._load(adapter, file)
+        self._adapters[file.key] = adapter
+        return adapter
+
+    def _load(self, adapter: str, file: LoraFile) -> None:
         try:
             self._pipeline.load_lora_weights(file.tensors or load_file(file.key[0]), adapter_name=adapter)
             self._check_taken(adapter)
@@ -103,12 +119,10 @@ class Loras:
             self._drop(adapter)
             reason = str(error).partition("\n")[0]
             raise UnknownAdapter(f"The LoRA {file.name} doesn't fit this model: {reason}") from error
-        self._adapters[file.key] = adapter
-        return adapter
 
     def _check_taken(self, adapter: str) -> None:
         """diffusers only logs it when no tensor of the file belongs to the model."""
-        layers = (layer for part in self._parts for layer in part.modules() if isinstance(layer, LoraLayer))
+        layers = (layer for part in self._parts.values() for layer in part.modules() if isinstance(layer, LoraLayer))
         if not any(adapter in layer.lora_A for layer in layers):
             raise UnknownAdapter("it was made for another kind of model, or is no LoRA.")
 
@@ -119,7 +133,7 @@ class Loras:
                 self._drop(adapter)
 
     def _drop(self, adapter: str) -> None:
-        for part in self._parts:
+        for part in self._parts.values():
             for layer in part.modules():
                 if isinstance(layer, LoraLayer) and adapter in layer.lora_A:
                     layer.delete_adapter(adapter)

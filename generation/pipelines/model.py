@@ -51,7 +51,7 @@ class LoadedModel:
         self._pipelines = {task: sibling(pipeline, cls) for task, cls in architecture.tasks.items()}
         self._callings = {task: calling_of(each, self.denoiser) for task, each in self._pipelines.items()}
         self._prompts = PromptMemory()
-        self.loras = Loras(pipeline, self.denoiser)
+        self.loras = Loras(pipeline, self.denoiser, self._prompts.lock)
         self._autoencoders = [module for module in modules if callable(getattr(module, "decode", None))]
         for module in self._autoencoders:
             module.decode = elsewhere(Decoder(module, vae_scale_factor(pipeline)))

@@ -28,12 +28,13 @@ class PromptMemory:
     """Answers of `encode_prompt` by its arguments and the LoRAs worn; the least recently used go first.
 
     Thread-safe: whoever comes second waits, and may find the answer.
+    lock: held by whoever is in the text encoders; to be held by whoever changes them.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
 
     def remembering(self, encode_prompt: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,9 +48,9 @@ class PromptMemory:
         @functools.wraps(encode_prompt)
         def encode(*args: Any, **kwargs: Any) -> Any:
             key = _key([signature.bind(*args, **kwargs).arguments, worn()])
-            if key is None:
-                return encode_prompt(*args, **kwargs)
-            with self._lock:
+            with self.lock:
+                if key is None:
+                    return encode_prompt(*args, **kwargs)
                 if (owner, key) not in self._answers:
                     self._keep((owner, key), encode_prompt(*args, **kwargs))
                 self._answers.move_to_end((owner, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -9,20 +10,22 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 
-from generation.engine.adapters import Mix, RowAdapters, wearing
+from generation.engine import compiling
+from generation.engine.adapters import Mix, RowAdapters, bare_twin, wearing
 from generation.engine.engine import Engine
 from generation.engine.request import Request
 from generation.errors import UnknownAdapter
 from generation.recipe import Lane
 
 TOLERANCE = 1e-5
+ADAPTERS = {"ink": 2, "neon": 4}
 EVERYWHERE = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "conv1", "time_emb_proj"]
 
 
 @pytest.fixture
-def unet() -> UNet2DConditionModel:
+def bare_unet() -> UNet2DConditionModel:
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+    return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(8, 16),
         layers_per_block=1,
@@ -31,11 +34,19 @@ def unet() -> UNet2DConditionModel:
         norm_num_groups=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )
-    for name, rank in (("ink", 2), ("neon", 4)):
+    ).eval()
+
+
+def put_in(unet: UNet2DConditionModel) -> None:
+    for name, rank in ADAPTERS.items():
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=EVERYWHERE, init_lora_weights=False)
         unet.add_adapter(config, adapter_name=name)
-    return unet.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def unet(bare_unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    put_in(bare_unet)
+    return bare_unet.requires_grad_(False)
 
 
 @pytest.fixture
@@ -114,6 +125,75 @@ def test_requests_with_different_loras_share_every_forward(unet: UNet2DCondition
         result, error = ends[i]
         assert error is None
         torch.testing.assert_close(result, peft_alone(unet, mix, slice(i, i + 1), 3), rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def compiled_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Grows with every run of a compiled forward; the compiler changes nothing."""
+    runs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Callable[..., Any]:
+        return lambda *args: (runs.append(graph), graph(*args))[1]
+
+    monkeypatch.setattr(compiling, "WORTH_COMPILING", 2)
+    compile_with = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: compile_with(forward, backend=backend))
+    torch._dynamo.reset()
+    yield runs
+    torch._dynamo.reset()
+
+
+def draw(engine: Engine, unet: UNet2DConditionModel, mix: Mix) -> torch.Tensor:
+    drawn = []
+
+    def body() -> None:
+        with wearing(mix):
+            drawn.append(unet(**inputs(2)).sample)
+
+    engine.submit(Request("", Lane.FAST, body, arrival=0, on_end=lambda result, error: None))
+    while engine.step():
+        pass
+    (sample,) = drawn
+    return sample
+
+
+@pytest.mark.parametrize("first", ["compiled", "loaded"])
+def test_forwards_without_loras_are_compiled_ones_whatever_is_loaded(
+    first: str, bare_unet: UNet2DConditionModel, compiled_runs: list[Any]
+) -> None:
+    background: list[Callable[[], None]] = []
+    engine = Engine(compile_in_background=background.append)
+    denoiser = engine.adopt(bare_unet)
+
+    def load() -> None:
+        put_in(bare_unet)
+        denoiser.adapters.refresh()
+
+    if first == "loaded":
+        load()
+    plain, _ = draw(engine, bare_unet, ()), draw(engine, bare_unet, ())
+    background.pop()()
+    if first == "compiled":
+        load()
+
+    before = len(compiled_runs)
+    again = draw(engine, bare_unet, ())
+    assert len(compiled_runs) > before
+    torch.testing.assert_close(again, plain)
+    before = len(compiled_runs)
+    styled = draw(engine, bare_unet, (("ink", 1.0),))
+    engine.release(denoiser)
+
+    assert len(compiled_runs) == before
+    torch.testing.assert_close(styled, peft_alone(bare_unet, (("ink", 1.0),), slice(0, 2), 2), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(styled, plain)
+
+
+def test_twin_has_the_same_weights_and_never_the_loras(bare_unet: UNet2DConditionModel) -> None:
+    twin, weights = bare_twin(bare_unet), list(bare_unet.parameters())
+    put_in(bare_unet)
+
+    assert [id(weight) for weight in twin.parameters()] == [id(weight) for weight in weights]
 
 
 def test_outside_of_rows_the_module_is_the_checkpoint(unet: UNet2DConditionModel, adapters: RowAdapters) -> None:

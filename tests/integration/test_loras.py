@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,15 @@ from generation.backends.local import LocalBackend
 from generation.errors import UnknownAdapter
 from generation.events import Event, Failed, Finished
 from generation.images.metadata import read_metadata
-from generation.pipelines import loras
-from generation.recipe import Lane, Recipe
+from generation.pipelines import loras, prompts
+from generation.recipe import Lane, Recipe, Task
+from tests.integration import checkpoints
 from tests.integration.test_engine_exactness import draw_alone, relative_error
 
 TOLERANCE = 1e-4
+ATTENTION = "mid_block.attentions.0.transformer_blocks.0.attn1"
+QUERIES = "transformer_blocks.0.attn.to_q"
+NOT_FOR_LORAS = ("transformer_blocks.0.attn.norm_q.weight", "norm_out.linear.weight", "proj_out.bias")
 
 
 @pytest.fixture
@@ -156,6 +162,133 @@ async def test_what_is_no_lora_for_this_model_fails_alone(
     assert after.images == plain.images
 
 
+def products(layer: str, inputs: int, outputs: int) -> dict[str, torch.Tensor]:
+    names = f"transformer.{layer}.lora_A.weight", f"transformer.{layer}.lora_B.weight"
+    return {names[0]: torch.randn(2, inputs), names[1]: torch.randn(outputs, 2)}
+
+
+def weights_of(model: Any) -> dict[str, torch.Tensor]:
+    """All of the checkpoint's own, whatever layers of LoRAs are around them."""
+    weights = model.pipeline.transformer.state_dict()
+    return {name.replace(".base_layer", ""): tensor.clone() for name, tensor in weights.items() if "lora_" not in name}
+
+
+def test_no_file_changes_the_model_itself(
+    folder: Path, load_model: Callable[[Path], Any], tmp_path: Path, data_dir: Path
+) -> None:
+    """FLUX's loader would widen layers and overwrite weights, for everybody and for good."""
+    checkpoints.flux().save_pretrained(tmp_path / "flux")
+    model = load_model(tmp_path / "flux")
+    transformer = model.pipeline.transformer
+    taken, width, narrow = weights_of(model), transformer.inner_dim, transformer.x_embedder.in_features
+    plain = products(QUERIES, width, width)
+    brought = [
+        ("x_embedder has", products("x_embedder", 2 * narrow, width)),
+        ("proj_out has", products("proj_out", width, 2 * narrow)),
+        *((name, {**plain, f"transformer.{name}": torch.randn(taken[name].shape)}) for name in NOT_FOR_LORAS),
+        ("lokr_w1", {**plain, f"transformer.{QUERIES}.lokr_w1": torch.randn(2, 2)}),
+    ]
+
+    for reason, file in brought:
+        save_file(file, folder / "control.safetensors")
+        with (
+            pytest.raises(UnknownAdapter, match=rf"The LoRA control doesn't fit this model: .*{reason}"),
+            model.loras.worn(model.loras.read((("control", 1.0),), data_dir)),
+        ):
+            pass
+
+        now = weights_of(model)
+        assert now.keys() == taken.keys(), reason
+        assert all(torch.equal(now[name], weight) for name, weight in taken.items()), reason
+    for file in (plain, {**plain, f"transformer.{QUERIES}.lora_B.bias": torch.randn(width)}):
+        save_file(file, folder / "control.safetensors")
+        with model.loras.worn(model.loras.read((("control", 1.0),), data_dir)) as mix:
+            assert len(mix) == 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "down", "up"),
+    [
+        (f"unet.{ATTENTION}.to_q", ".lora_A.weight", ".lora_B.weight"),
+        (f"unet.{ATTENTION}.to_q", ".lora.down.weight", ".lora.up.weight"),
+        (f"unet.{ATTENTION}.processor.to_q", "_lora.down.weight", "_lora.up.weight"),
+        ("lora_unet_" + f"{ATTENTION}.to_q".replace(".", "_"), ".lora_down.weight", ".lora_up.weight"),
+    ],
+)
+def test_layers_may_be_named_in_the_usual_ways(
+    layer: str,
+    down: str,
+    up: str,
+    folder: Path,
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    data_dir: Path,
+) -> None:
+    model = load_model(random_folder)
+    file = {layer + down: torch.randn(2, 64), layer + up: torch.randn(64, 2)}
+    if layer.startswith("lora_unet"):  # diffusers leaves what makes a DoRA out and takes the rest
+        file |= {f"{layer}.alpha": torch.tensor(1.0), f"{layer}.dora_scale": torch.randn(1, 64)}
+    save_file(file, folder / "ink.safetensors")
+
+    with model.loras.worn(model.loras.read((("ink", 1.0),), data_dir)) as ((adapter, _),):
+        assert adapter in model.denoiser.get_submodule(f"{ATTENTION}.to_q").lora_A
+
+
+class WatchedLock:
+    """Tells when somebody has to wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.awaited = threading.Event()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self.awaited.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), None])  # what is remembered, and what isn't
+def test_a_prompt_is_not_encoded_while_layers_come(
+    device: torch.device | None,
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the encoder's thread, while the engine's puts another request's LoRA into the text encoder."""
+    train("neon", 2, text=True)
+    lock, reference = WatchedLock(), load_model(random_folder)
+    monkeypatch.setattr(prompts, "threading", SimpleNamespace(Lock=lambda: lock))
+    model, answers = load_model(random_folder), []
+
+    def encode(model: Any = model) -> None:
+        shell = model.shell(Task.TEXT_TO_IMAGE, None)
+        embeddings = None if device else torch.zeros(1, 16, 32)  # given ones aren't remembered
+        with torch.no_grad():
+            answers.append(shell.encode_prompt("a fox", device, 1, True, negative_prompt_embeds=embeddings)[0])
+        lock.awaited.set()
+
+    encode(reference)
+    lock.awaited.clear()
+    meanwhile, check = threading.Thread(target=encode), loras.Loras._check_taken
+
+    def check_late(self: loras.Loras, adapter: str) -> None:
+        meanwhile.start()
+        lock.awaited.wait()
+        check(self, adapter)
+
+    monkeypatch.setattr(loras.Loras, "_check_taken", check_late)
+    draw_alone(model, make_recipe(loras=(("neon", 1.0),)), data_dir)
+    meanwhile.join()
+
+    assert torch.equal(*answers)
+
+
 def test_a_file_that_was_replaced_is_read_again(
     train: Callable[..., Path],
     load_model: Callable[[Path], Any],
@@ -190,3 +323,43 @@ def test_loras_that_nobody_draws_with_make_room(
     assert len(resident) == 2
     again = draw_alone(model, make_recipe(loras=(("a", 1.0),)), data_dir)
     assert relative_error(again, drawn["a"]) < TOLERANCE
+
+
+def test_a_mix_does_not_make_room_in_itself(
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed, name in enumerate("abc"):
+        train(name, seed)
+    model, both = load_model(random_folder), make_recipe(loras=(("b", 1.0), ("c", 1.0)))
+    wanted = draw_alone(load_model(random_folder), both, data_dir)
+    monkeypatch.setattr(loras, "MOST_RESIDENT", 2)
+
+    with model.loras.worn(model.loras.read((("a", 1.0),), data_dir)):  # somebody else draws with it
+        assert relative_error(draw_alone(model, both, data_dir), wanted) < TOLERANCE
+
+
+def test_a_mix_that_fails_keeps_nothing_in_use(
+    train: Callable[..., Path],
+    load_model: Callable[[Path], Any],
+    folder: Path,
+    random_folder: Path,
+    make_recipe: Callable[..., Recipe],
+    data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train("a", 0)
+    train("b", 1)
+    save_file({"unet.nothing.lora_A.weight": torch.zeros(2, 2)}, folder / "stranger.safetensors")
+    model = load_model(random_folder)
+    monkeypatch.setattr(loras, "MOST_RESIDENT", 1)
+
+    with pytest.raises(UnknownAdapter, match="stranger"):
+        draw_alone(model, make_recipe(loras=(("a", 1.0), ("stranger", 1.0))), data_dir)
+    draw_alone(model, make_recipe(loras=(("b", 1.0),)), data_dir)
+
+    assert len({name for part in model.denoiser.modules() for name in getattr(part, "lora_A", ())}) == 1
