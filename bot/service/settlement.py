@@ -61,12 +61,16 @@ async def succeed(session: AsyncSession, job: Job, outcome: Outcome, *, now: dat
     return True
 
 
-async def fail(session: AsyncSession, job_id: str, reason: str, *, now: datetime) -> bool:
+async def fail(
+    session: AsyncSession, job_id: str, reason: str, *, now: datetime, device_s: float | None = None
+) -> bool:
     """QUEUED | RUNNING -> FAILED, nothing charged. Whether it won."""
     job = await jobs.get(session, job_id)
     if job is None or job.state not in jobs.ACTIVE:
         return False
-    won = await jobs.fail(session, job_id, now=now, reason=reason, from_state=job.state)
+    won = await jobs.fail(
+        session, job_id, now=now, reason=reason, from_state=job.state, device_ms=_milliseconds(device_s)
+    )
     if won:
         await _charge(session, job, 0, now=now)
     return won
@@ -91,7 +95,9 @@ async def cancel_queued(session: AsyncSession, job_id: str, *, now: datetime) ->
     return True
 
 
-async def cancel_running(session: AsyncSession, job_id: str, done: int, total: int, *, now: datetime) -> bool:
+async def cancel_running(
+    session: AsyncSession, job_id: str, done: int, total: int, *, now: datetime, device_s: float | None = None
+) -> bool:
     """RUNNING -> CANCELLED; the share of `done` in `total` steps is charged, rounded down. Whether it won."""
     job = await jobs.get(session, job_id)
     if job is None:
@@ -105,6 +111,7 @@ async def cancel_running(session: AsyncSession, job_id: str, done: int, total: i
         charged=charged,
         steps_done=done,
         total_steps=total,
+        device_ms=_milliseconds(device_s),
     )
     if won:
         await _charge(session, job, charged, now=now)
@@ -127,6 +134,10 @@ async def expire(session: AsyncSession, reason: str, *, now: datetime) -> list[s
         else:
             await ledger.void(session, id=f"{job_id}/void", pending_id=transfer.id, now=now)
     return failed
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return round(seconds * 1000) if seconds is not None else None
 
 
 async def _charge(session: AsyncSession, job: Job, amount: int, *, now: datetime) -> None:
