@@ -23,10 +23,15 @@ MAX_TEXT_UNITS = 1000
 @app_commands.command(name="job", description="Show a job: who pays, its price, how long the device drew")
 @app_commands.describe(message="A link to its message, that message's id, or the job's id")
 async def job(interaction: discord.Interaction[Limner], message: str) -> None:
-    found = await in_time(interaction, interaction.client.desk.queue.find(job_reference(message)))
+    await reply(interaction, embed=_embed(await in_time(interaction, job_here(interaction, message))))
+
+
+async def job_here(interaction: discord.Interaction[Limner], reference: str) -> Job:
+    """The job of this guild that an admin named. Raises InvalidParameter, JobNotFound."""
+    found = await interaction.client.desk.queue.find(job_reference(reference))
     if found.guild_id != interaction.guild_id:
         raise JobNotFound("This job is of another server. Ask there.")
-    await reply(interaction, embed=_embed(found))
+    return found
 
 
 def _embed(job: Job) -> discord.Embed:

@@ -6,6 +6,7 @@ arrow won. Only the reservation names the payer: whatever resolves or refunds it
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import Literal
 
@@ -16,7 +17,8 @@ from bot.service.limits import RESERVATION_TTL
 from bot.service.outcome import Outcome
 from bot.service.pricing import partial
 from db import jobs, ledger, members
-from db.models import Job, JobState, TransferCode
+from db.errors import RefundExceedsTransfer
+from db.models import Job, JobState, Transfer, TransferCode
 
 _RESERVE = "/reserve"
 
@@ -119,9 +121,15 @@ async def cancel_running(
 
 
 async def give_back(session: AsyncSession, job: Job, *, now: datetime) -> None:
-    """Refund what was charged for a job that nobody could be shown."""
+    """Refund what was charged for a job that nobody could be shown, unless an admin did so before."""
     if job.charged:
-        await ledger.refund(session, id=f"{job.id}/refund", corrects_id=f"{job.id}/post", now=now)
+        with contextlib.suppress(RefundExceedsTransfer):
+            await refund(session, job, id=f"{job.id}/refund", now=now)
+
+
+async def refund(session: AsyncSession, job: Job, *, id: str, now: datetime) -> Transfer:
+    """Give back what is left of what the job was charged. Raises db.errors.RefundExceedsTransfer: nothing is."""
+    return await ledger.refund(session, id=id, corrects_id=f"{job.id}/post", now=now)
 
 
 async def expire(session: AsyncSession, reason: str, *, now: datetime) -> list[str]:

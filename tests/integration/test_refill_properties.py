@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.service.corrections import take
 from bot.service.refills import refill
 from db import allowances, ledger, members, plans
 from db.models import Transfer
@@ -56,7 +57,14 @@ class Grant:
     amount: int
 
 
-Action = Pass | Have | Spend | Hold | Grant
+@dataclass(frozen=True)
+class Take:
+    """An admin takes back."""
+
+    amount: int
+
+
+Action = Pass | Have | Spend | Hold | Grant | Take
 
 PLANS = {
     "basic": ("daily", 10, False, 1),
@@ -70,6 +78,7 @@ ACTIONS = st.one_of(
     st.builds(Spend, st.integers(1, 15)),
     st.builds(Hold, st.integers(1, 15)),
     st.builds(Grant, st.integers(1, 9)),
+    st.builds(Take, st.integers(1, 9)),
 )
 
 
@@ -85,6 +94,12 @@ class Purse:
         of_allowance = min(self.allowance, amount)
         self.allowance -= of_allowance
         self.own = max(0, self.own - (amount - of_allowance))
+
+    def give_up(self, amount: int) -> None:
+        """What is the member's own goes first."""
+        of_own = min(self.own, amount)
+        self.own -= of_own
+        self.allowance = max(0, self.allowance - (amount - of_own))
 
 
 async def play(session: AsyncSession, history: list[Action]) -> None:
@@ -106,6 +121,10 @@ async def play(session: AsyncSession, history: list[Action]) -> None:
             case Grant(amount):
                 await ledger.grant(session, id=f"g{n}", account_id=ACCOUNT, amount=amount, now=now)
                 purse.own += amount
+            case Take(amount):
+                if (await ledger.balance(session, ACCOUNT)).available >= amount:
+                    await take(session, id=f"t{n}", member_id=MEMBER, amount=amount, now=now)
+                    purse.give_up(amount)
             case Spend(amount) | Hold(amount):
                 if (await ledger.balance(session, ACCOUNT)).available >= amount:
                     held = {"id": f"r{n}", "debit_account_id": ACCOUNT, "expires_at": now + timedelta(days=9999)}
