@@ -142,6 +142,11 @@ class Accounts:
         log.info("%d refunded %d credits of job %s (%s)", by, amount, job.id, id)
         return Refunded(amount, available)
 
+    async def refunded(self, job: Job) -> int:
+        """What was given back so far of what the job was charged."""
+        async with self._database.read() as session:
+            return await settlement.refunded(session, job)
+
     async def check_books(self) -> ledger.BooksReport:
         """The proof that the credits add up, or what speaks against it."""
         async with self._database.read() as session:

@@ -127,6 +127,11 @@ async def give_back(session: AsyncSession, job: Job, *, now: datetime) -> None:
             await refund(session, job, id=f"{job.id}/refund", now=now)
 
 
+async def refunded(session: AsyncSession, job: Job) -> int:
+    """What was given back so far of what the job was charged."""
+    return await ledger.refunded(session, f"{job.id}/post")
+
+
 async def refund(session: AsyncSession, job: Job, *, id: str, now: datetime) -> Transfer:
     """Give back what is left of what the job was charged. Raises db.errors.RefundExceedsTransfer: nothing is."""
     return await ledger.refund(session, id=id, corrects_id=f"{job.id}/post", now=now)

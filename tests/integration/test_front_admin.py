@@ -137,6 +137,7 @@ async def test_pool_pays_and_is_shown(front: Front) -> None:
         details = await admin(front, "job", message=message)
         assert "Price: 4 credits, 4 charged, from the server's pool" in details
         assert "Device time: 0.1 s" in details
+        assert "Refunded" not in details
     await front.bea.command("imagine", prompt="a pooled pike")
     await front.bea.result("(fast)", text="pooled pike")
     title, text = await front.bea.refused(await front.bea.command("imagine", prompt="a pooled pug"))
@@ -169,6 +170,7 @@ async def test_job_is_refunded_by_hand_once(front: Front) -> None:
     text = await admin(front, "credits refund", job=job)
     assert f"Refunded **4** credits to <@{BEA}>, who now has **100**." in text
     assert await front.bea.credits() == 100
+    assert "Refunded: 4 credits" in await admin(front, "job", message=job)
     link = f"https://discord.com/channels/{GUILD_ID}/{GENERAL_ID}/{posted['id']}"
     for reference in (job, posted["id"], link):
         title, text = await front.ada.refused(await front.ada.command("admin credits refund", job=reference))
