@@ -87,7 +87,10 @@ async def claim(
 
 
 async def requeue(session: AsyncSession, job_id: str) -> bool:
-    """RUNNING -> QUEUED, for a job whose process died. Its attempts stay counted; its age keeps its place."""
+    """RUNNING -> QUEUED, for a job whose process died. Its attempts stay counted; its age keeps its place.
+
+    What the device drew for it died with the process: its `device_ms` will be of the run that ends it.
+    """
     return await _move(session, job_id, JobState.RUNNING, JobState.QUEUED, started_at=None)
 
 
@@ -104,10 +107,27 @@ async def succeed(session: AsyncSession, job_id: str, *, now: datetime, charged:
     )
 
 
-async def fail(session: AsyncSession, job_id: str, *, now: datetime, reason: str, from_state: JobState) -> bool:
-    """QUEUED | RUNNING -> FAILED. `reason` is shown to the member; what failed costs nothing."""
+async def fail(
+    session: AsyncSession,
+    job_id: str,
+    *,
+    now: datetime,
+    reason: str,
+    from_state: JobState,
+    device_ms: int | None = None,
+) -> bool:
+    """QUEUED | RUNNING -> FAILED. `reason` is shown to the member; what failed costs nothing, whatever was drawn."""
     _check_active(from_state)
-    return await _move(session, job_id, from_state, JobState.FAILED, finished_at=now, reason=reason, charged=0)
+    return await _move(
+        session,
+        job_id,
+        from_state,
+        JobState.FAILED,
+        finished_at=now,
+        reason=reason,
+        charged=0,
+        device_ms=device_ms,
+    )
 
 
 async def cancel(
@@ -119,6 +139,7 @@ async def cancel(
     charged: int = 0,
     steps_done: int | None = None,
     total_steps: int | None = None,
+    device_ms: int | None = None,
 ) -> bool:
     """QUEUED | RUNNING -> CANCELLED. A running job is charged for the share of the steps that it did."""
     _check_active(from_state)
@@ -131,6 +152,7 @@ async def cancel(
         charged=charged,
         steps_done=steps_done,
         total_steps=total_steps,
+        device_ms=device_ms,
     )
 
 

@@ -57,6 +57,7 @@ __all__ = [
     "member_account",
     "post",
     "refund",
+    "refunded",
     "reserve",
     "statement",
     "take_back",
@@ -221,9 +222,7 @@ async def refund(
     wanted["corrects_id"] = paid.id
     if existing := await _retried(session, id, wanted):
         return existing
-    refunded = select(func.coalesce(func.sum(Transfer.amount), 0)).where(Transfer.corrects_id == paid.id)
-    # PostgreSQL's sum of integers is a Decimal.
-    refundable = paid.amount - int((await session.execute(refunded)).scalar_one())
+    refundable = paid.amount - await refunded(session, paid.id)
     if refundable < (amount or 1):
         raise RefundExceedsTransfer(paid.id, refundable=refundable, amount=amount)
     wanted["amount"] = refundable if amount is None else amount
@@ -254,6 +253,12 @@ async def balance(session: AsyncSession, account_id: str) -> Balance:
 async def debited(session: AsyncSession, account_id: str) -> int:
     """All that the account ever paid; 0 when there is no such account. It never falls."""
     return await session.scalar(select(Account.debits_posted).where(Account.id == account_id)) or 0
+
+
+async def refunded(session: AsyncSession, id: str) -> int:
+    """What was given back so far of what the transfer paid."""
+    given_back = select(func.coalesce(func.sum(Transfer.amount), 0)).where(Transfer.corrects_id == id)
+    return int((await session.execute(given_back)).scalar_one())  # PostgreSQL's sum of integers is a Decimal
 
 
 async def find(session: AsyncSession, id: str) -> Transfer | None:

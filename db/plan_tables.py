@@ -126,7 +126,8 @@ class Allowance(Base):
     # 0 once the rest was taken back.
     amount: Mapped[int] = mapped_column(BigInteger)
     rolls_over: Mapped[bool]
-    # The account's `debits_posted` at that moment: what it has grown by since was spent.
+    # The account's `debits_posted` at that moment, and what admins took since of what the member had beside it: what
+    # `debits_posted` is above that was spent.
     debits_before: Mapped[int] = mapped_column(BigInteger)
     # JSON: ids of the reservations at that moment. They are on an earlier allowance, whenever they are posted.
     reserved_before: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")

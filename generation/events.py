@@ -47,11 +47,15 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The request ended without pictures. `error` is `Cancelled` after a cancel."""
+    """The request ended without pictures. `error` is `Cancelled` after a cancel.
+
+    `device_s` is its share of the device time up to then; None where nobody knows it any more.
+    """
 
     error: GenerationError
     steps_done: int = 0
     total_steps: int = 0
+    device_s: float | None = None
 
 
 Event = Started | StepFinished | Finished | Failed

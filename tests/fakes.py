@@ -200,7 +200,7 @@ class ScriptedBackend:
             )
             last: Event = Finished(images, device_s=0.01 * total)
         except GenerationError as error:
-            last = Failed(error, done, total)
+            last = Failed(error, done, total, device_s=0.01 * done)
         self._open.pop(request_id, None)
         put(last)
 

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 import discord
 from discord import app_commands
 
-from bot.access import decided, is_admin, role_ids
+from bot.access import decided, is_admin, require_admin, role_ids
 from bot.commands.admin_group import AdminGroup
+from bot.commands.job_details import job_here
 from bot.commands.queue_desk import Queue
 from bot.commands.retention import retention
 from bot.commands.stats import stats
 from bot.delivery.render import escape
 from bot.errors import RED
 from bot.replies import BLURPLE, defer_privately, in_time, reply
+from bot.service.payers import is_pool
 from bot.service.studio import AccountView
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ MAX_CHOICES = 25
 MAX_PROBLEMS = 10
 
 
-class Credits(AdminGroup, name="credits", description="Grant and look up credits"):
+class Credits(AdminGroup, name="credits", description="Grant, correct and look up credits"):
     @app_commands.command(name="grant", description="Give a member credits")
     @app_commands.describe(member="Who gets them", amount="How many credits")
     async def grant(
@@ -37,6 +39,31 @@ class Credits(AdminGroup, name="credits", description="Grant and look up credits
         granting = interaction.client.studio.accounts.grant(member.id, amount, **decided(interaction, "grant"))
         available = await in_time(interaction, granting)
         text = f"Granted **{amount}** credits to {member.mention}, who now has **{available}**."
+        await reply(interaction, text)
+
+    @app_commands.command(name="take", description="Take credits back from a member, say after a mistyped grant")
+    @app_commands.describe(member="Who loses them", amount="How many credits; no more than the member has available")
+    async def take(
+        self,
+        interaction: discord.Interaction[Limner],
+        member: discord.Member,
+        amount: app_commands.Range[int, 1],
+    ) -> None:
+        guild_id, roles = require_admin(interaction), role_ids(member)
+        taking = interaction.client.studio.accounts.take(
+            member.id, amount, guild_id=guild_id, role_ids=roles, **decided(interaction, "take")
+        )
+        available = await in_time(interaction, taking)
+        await reply(interaction, f"Took **{amount}** credits from {member.mention}, who now has **{available}**.")
+
+    @app_commands.command(name="refund", description="Give back what a job was charged")
+    @app_commands.describe(job="Link or id of the job's message, or the job's id")
+    async def refund(self, interaction: discord.Interaction[Limner], job: str) -> None:
+        found = await in_time(interaction, job_here(interaction, job))
+        refunding = interaction.client.studio.accounts.refund(found, **decided(interaction, "refund"))
+        refunded = await in_time(interaction, refunding)
+        whom = "the server's pool, which" if is_pool(found) else f"<@{found.member_id}>, who"
+        text = f"Refunded **{refunded.amount}** credits to {whom} now has **{refunded.available}**."
         await reply(interaction, text)
 
     @app_commands.command(name="show", description="Show a member's credits")

@@ -23,18 +23,24 @@ MAX_TEXT_UNITS = 1000
 @app_commands.command(name="job", description="Show a job: who pays, its price, how long the device drew")
 @app_commands.describe(message="A link to its message, that message's id, or the job's id")
 async def job(interaction: discord.Interaction[Limner], message: str) -> None:
-    found = await in_time(interaction, interaction.client.desk.queue.find(job_reference(message)))
+    found = await in_time(interaction, job_here(interaction, message))
+    refunded = await in_time(interaction, interaction.client.studio.accounts.refunded(found))
+    await reply(interaction, embed=_embed(found, refunded))
+
+
+async def job_here(interaction: discord.Interaction[Limner], reference: str) -> Job:
+    """The job of this guild that an admin named. Raises InvalidParameter, JobNotFound."""
+    found = await interaction.client.desk.queue.find(job_reference(reference))
     if found.guild_id != interaction.guild_id:
         raise JobNotFound("This job is of another server. Ask there.")
-    await reply(interaction, embed=_embed(found))
+    return found
 
 
-def _embed(job: Job) -> discord.Embed:
+def _embed(job: Job, refunded: int) -> discord.Embed:
     embed = discord.Embed(
         title=f"Job {job.id}", description=escape(job.prompt, max_units=MAX_TEXT_UNITS), colour=BLURPLE
     )
-    refunded = " and refunded" if job.charged and job.undeliverable_at is not None else ""
-    charged = f", {job.charged} charged{refunded}" if job.charged is not None else ""
+    charged = f", {job.charged} charged" if job.charged is not None else ""
     payer = "the server's pool" if is_pool(job) else "the member"
     drew = f"{job.device_ms / 1000:.1f} s" if job.device_ms is not None else "not measured"
     rows = {
@@ -45,6 +51,8 @@ def _embed(job: Job) -> discord.Embed:
         "Device time": drew,
         "Ordered": _time(job.created_at.timestamp()),
     }
+    if refunded:
+        rows["Refunded"] = f"{refunded} credits"
     if job.started_at is not None and job.finished_at is not None:
         rows["Drawn"] = f"in {(job.finished_at - job.started_at).total_seconds():.1f} s, others' jobs included"
     if job.steps_done is not None:

@@ -1,21 +1,42 @@
-"""Members' credits as they ask for them and as admins grant them, and the books as a whole. Knows no jobs' arrows."""
+"""Members' credits as they ask for them, as admins grant and correct them, and the books as a whole. Knows no jobs'
+arrows.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
-from bot.service import payers, refills, settlement, statement, views
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from bot.service import corrections, payers, refills, settlement, statement, views
 from bot.service.errors import InvalidParameter
 from bot.service.orders import AccountView
 from bot.service.statement import StatementPage
 from db import audits, ledger, plans, preferences
+from db.errors import InsufficientBalance
 from db.models import Job, Member
+from db.plan_tables import Plan
 from db.session import Database
 from generation.recipe import Lane
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """How many credits, and what whoever paid has now."""
+
+    amount: int
+    available: int
+
+
+def check_amount(amount: int) -> None:
+    """Raises InvalidParameter for what no transfer moves."""
+    if not 0 < amount <= ledger.MAX_AMOUNT:
+        raise InvalidParameter(f"`amount` must be a whole number from 1 to {ledger.MAX_AMOUNT}, not {amount}.")
 
 
 class Accounts:
@@ -40,10 +61,7 @@ class Accounts:
             if not is_due and await reading.get(Member, member_id) is not None:
                 return await views.account(reading, member_id, plan)
         async with self._database.write() as session:
-            await settlement.welcome(session, member_id, credits=self._welcome_credits, now=now)
-            if guild_id is not None:
-                plan = await plans.of(session, member_id, guild_id, role_ids)
-                await refills.refill(session, member_id, plan, now=now)
+            plan = await self._renew(session, member_id, guild_id, role_ids)
             return await views.account(session, member_id, plan)
 
     async def left(self, job: Job) -> int:
@@ -75,8 +93,7 @@ class Accounts:
 
     async def grant(self, member_id: int, amount: int, *, by: int, id: str) -> int:
         """Give credits; `id` makes a retry harmless. Returns what the member has now. Raises InvalidParameter."""
-        if not 0 < amount <= ledger.MAX_AMOUNT:
-            raise InvalidParameter(f"`amount` must be a whole number from 1 to {ledger.MAX_AMOUNT}, not {amount}.")
+        check_amount(amount)
         account_id = ledger.member_account(member_id)
         async with self._database.write() as session:
             await settlement.welcome(session, member_id, credits=self._welcome_credits, now=self._clock())
@@ -89,7 +106,66 @@ class Accounts:
         log.info("%d granted %d credits to %d (%s)", by, amount, member_id, id)
         return available
 
+    async def take(
+        self, member_id: int, amount: int, *, guild_id: int, role_ids: frozenset[int], by: int, id: str
+    ) -> int:
+        """Take credits back that a member should not have; `id` makes a retry harmless. Returns what is left.
+
+        A refill that is due comes first: what `view` shows can be taken. Raises InvalidParameter when it is less.
+        """
+        check_amount(amount)
+        now = self._clock()
+        async with self._database.write() as session:
+            await self._renew(session, member_id, guild_id, role_ids)
+            try:
+                await corrections.take(session, id=id, member_id=member_id, amount=amount, now=now)
+            except InsufficientBalance as short:
+                raise InvalidParameter(_too_much(amount, short.available)) from None
+            available = (await ledger.balance(session, ledger.member_account(member_id))).available
+            reason = f"{amount} credits"
+            await audits.add(session, id, "take", now=now, actor_id=by, member_id=member_id, reason=reason)
+        log.info("%d took %d credits from %d (%s)", by, amount, member_id, id)
+        return available
+
+    async def refund(self, job: Job, *, by: int, id: str) -> Refunded:
+        """Give back to whoever paid the job what it was charged, less what was given back before.
+
+        `id` makes a retry harmless. Raises JobNotFound, NotRefundable.
+        """
+        now = self._clock()
+        async with self._database.write() as session:
+            amount = await corrections.refund(session, job.id, id=id, now=now)
+            available = (await ledger.balance(session, payers.account_of(job))).available
+            reason = f"{amount} credits to {'the pool' if payers.is_pool(job) else 'the member'}"
+            about = {"guild_id": job.guild_id, "member_id": job.member_id}
+            await audits.add(session, id, "refund", now=now, actor_id=by, job_id=job.id, reason=reason, **about)
+        log.info("%d refunded %d credits of job %s (%s)", by, amount, job.id, id)
+        return Refunded(amount, available)
+
+    async def refunded(self, job: Job) -> int:
+        """What was given back so far of what the job was charged."""
+        async with self._database.read() as session:
+            return await settlement.refunded(session, job)
+
     async def check_books(self) -> ledger.BooksReport:
         """The proof that the credits add up, or what speaks against it."""
         async with self._database.read() as session:
             return await ledger.check_books(session)
+
+    async def _renew(
+        self, session: AsyncSession, member_id: int, guild_id: int | None, role_ids: frozenset[int]
+    ) -> Plan | None:
+        """Welcome a new member; in a guild also the refill that is due. The plan that the member has there."""
+        now = self._clock()
+        await settlement.welcome(session, member_id, credits=self._welcome_credits, now=now)
+        if guild_id is None:
+            return None
+        plan = await plans.of(session, member_id, guild_id, role_ids)
+        await refills.refill(session, member_id, plan, now=now)
+        return plan
+
+
+def _too_much(amount: int, available: int) -> str:
+    if available == 0:
+        return "The member has no credits available, so none can be taken. Reserved ones stay with their jobs."
+    return f"The member has {available} credits available, so {amount} can't be taken. Take {available} or less."

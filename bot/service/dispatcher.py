@@ -220,11 +220,13 @@ class Dispatcher:
                 self._engine_stopped(error)
                 return
             case Failed(error=Cancelled()):
-                ended = await self._studio.settle_cancelled(job.id, last.steps_done, last.total_steps)
+                ended = await self._studio.settle_cancelled(
+                    job.id, last.steps_done, last.total_steps, device_s=last.device_s
+                )
             case Failed():
                 reason = str(last.error) or type(last.error).__doc__ or BROKEN
                 log.warning("job %s failed: %s", job.id, reason)
-                ended = await self._studio.fail(job.id, reason)
+                ended = await self._studio.fail(job.id, reason, device_s=last.device_s)
         if ended is not None:
             await self._courier.tell(ended, again=False)
 
@@ -242,10 +244,10 @@ class Dispatcher:
             return await self._studio.settle(job, finished, age_restricted=grown_ups)
         except FileNotFoundError:
             log.exception("job %s: an input is gone", job.id)
-            return await self._studio.fail(job.id, GONE)
+            return await self._studio.fail(job.id, GONE, device_s=finished.device_s)
         except Exception:
             log.exception("job %s could not be settled", job.id)
-            return await self._studio.fail(job.id, NOT_STORED)
+            return await self._studio.fail(job.id, NOT_STORED, device_s=finished.device_s)
 
     def _start(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guard(job, work), name=f"job {job.id}")

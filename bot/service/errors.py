@@ -15,6 +15,7 @@ StudioError
 ├── AlreadyActive        the same button's job is still waiting or running
 ├── AlreadyUpscaled      the picture was upscaled before; `.job` is the first one
 ├── NotCancellable       the job has ended already
+├── NotRefundable        the job hasn't ended, or there is nothing (or nobody) to give back
 ├── ModelUnavailable     no model, or it can't do what was asked
 ├── QueueClosed          an admin lets the queue run empty: no new orders
 └── BeingForgotten       the member's data is being deleted
@@ -136,6 +137,10 @@ class AlreadyUpscaled(StudioError):
 
 class NotCancellable(StudioError):
     title = "Not cancellable"
+
+
+class NotRefundable(StudioError):
+    title = "Not refundable"
 
 
 class ModelUnavailable(StudioError):

@@ -36,8 +36,9 @@ async def finish_in(session: AsyncSession, in_turn: Iterable[Job]) -> dict[str, 
 
 
 def seconds_per_unit(recent: Iterable[Job], models: Mapping[str, Model]) -> float | None:
-    """Average over the newest finished jobs, weighted by their work (pricing.work); None without any."""
-    measured = [job for job in recent if job.device_ms and work_of([job], models) > 0][:ETA_SAMPLE]
+    """Average over the newest jobs drawn to the end, weighted by their work (pricing.work); None without any."""
+    drawn = (job for job in recent if job.state is JobState.SUCCEEDED and job.device_ms)
+    measured = [job for job in drawn if work_of([job], models) > 0][:ETA_SAMPLE]
     work = work_of(measured, models)
     return sum(job.device_ms or 0 for job in measured) / 1000 / work if work > 0 else None
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service import settlement
+from bot.service.accounts import check_amount
 from bot.service.errors import InvalidParameter, quoted
 from bot.service.limits import MAX_PLANS, MAX_QUEUE_LIMITS, MAX_WAITING
 from bot.service.plan_fields import NO_PLAN, PlanFields, changed, check_key, fresh, in_words
@@ -116,8 +117,7 @@ class Office:
 
     async def grant_pool(self, guild_id: int, amount: int, *, by: int, id: str) -> PoolView:
         """Give the pool credits; `id` makes a retry harmless."""
-        if not 0 < amount <= ledger.MAX_AMOUNT:
-            raise InvalidParameter(f"`amount` must be a whole number from 1 to {ledger.MAX_AMOUNT}, not {amount}.")
+        check_amount(amount)
         account_id = ledger.guild_account(guild_id)
         async with self._database.write() as session:
             await ledger.ensure_account(session, account_id)

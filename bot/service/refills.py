@@ -168,15 +168,11 @@ async def _give(session: AsyncSession, member_id: int, plan: Plan, span: Span, n
 
 
 async def _take_back(session: AsyncSession, held: Allowance, now: dt.datetime) -> None:
-    """What the member neither spent nor reserved of it. What is reserved counts as spent, whatever becomes of it."""
-    account_id = ledger.member_account(held.member_id)
-    balance = await ledger.balance(session, account_id)
-    used = await ledger.debited(session, account_id) - held.debits_before + balance.pending
-    used -= await reservations.used(session, json.loads(held.reserved_before))
-    rest = min(held.amount - used, balance.available)
+    rest = await allowances.left(session, held)
     if rest > 0:
         span = Span(held.period_start, held.period_end)
         lapse_id = _id(held.member_id, held.plan_key, span, what="lapse")
+        account_id = ledger.member_account(held.member_id)
         await ledger.take_back(session, id=lapse_id, account_id=account_id, amount=rest, now=now)
 
 

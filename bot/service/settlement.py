@@ -6,6 +6,7 @@ arrow won. Only the reservation names the payer: whatever resolves or refunds it
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import Literal
 
@@ -16,7 +17,8 @@ from bot.service.limits import RESERVATION_TTL
 from bot.service.outcome import Outcome
 from bot.service.pricing import partial
 from db import jobs, ledger, members
-from db.models import Job, JobState, TransferCode
+from db.errors import RefundExceedsTransfer
+from db.models import Job, JobState, Transfer, TransferCode
 
 _RESERVE = "/reserve"
 
@@ -61,12 +63,16 @@ async def succeed(session: AsyncSession, job: Job, outcome: Outcome, *, now: dat
     return True
 
 
-async def fail(session: AsyncSession, job_id: str, reason: str, *, now: datetime) -> bool:
+async def fail(
+    session: AsyncSession, job_id: str, reason: str, *, now: datetime, device_s: float | None = None
+) -> bool:
     """QUEUED | RUNNING -> FAILED, nothing charged. Whether it won."""
     job = await jobs.get(session, job_id)
     if job is None or job.state not in jobs.ACTIVE:
         return False
-    won = await jobs.fail(session, job_id, now=now, reason=reason, from_state=job.state)
+    won = await jobs.fail(
+        session, job_id, now=now, reason=reason, from_state=job.state, device_ms=_milliseconds(device_s)
+    )
     if won:
         await _charge(session, job, 0, now=now)
     return won
@@ -91,7 +97,9 @@ async def cancel_queued(session: AsyncSession, job_id: str, *, now: datetime) ->
     return True
 
 
-async def cancel_running(session: AsyncSession, job_id: str, done: int, total: int, *, now: datetime) -> bool:
+async def cancel_running(
+    session: AsyncSession, job_id: str, done: int, total: int, *, now: datetime, device_s: float | None = None
+) -> bool:
     """RUNNING -> CANCELLED; the share of `done` in `total` steps is charged, rounded down. Whether it won."""
     job = await jobs.get(session, job_id)
     if job is None:
@@ -105,6 +113,7 @@ async def cancel_running(session: AsyncSession, job_id: str, done: int, total: i
         charged=charged,
         steps_done=done,
         total_steps=total,
+        device_ms=_milliseconds(device_s),
     )
     if won:
         await _charge(session, job, charged, now=now)
@@ -112,9 +121,20 @@ async def cancel_running(session: AsyncSession, job_id: str, done: int, total: i
 
 
 async def give_back(session: AsyncSession, job: Job, *, now: datetime) -> None:
-    """Refund what was charged for a job that nobody could be shown."""
+    """Refund what was charged for a job that nobody could be shown, unless an admin did so before."""
     if job.charged:
-        await ledger.refund(session, id=f"{job.id}/refund", corrects_id=f"{job.id}/post", now=now)
+        with contextlib.suppress(RefundExceedsTransfer):
+            await refund(session, job, id=f"{job.id}/refund", now=now)
+
+
+async def refunded(session: AsyncSession, job: Job) -> int:
+    """What was given back so far of what the job was charged."""
+    return await ledger.refunded(session, f"{job.id}/post")
+
+
+async def refund(session: AsyncSession, job: Job, *, id: str, now: datetime) -> Transfer:
+    """Give back what is left of what the job was charged. Raises db.errors.RefundExceedsTransfer: nothing is."""
+    return await ledger.refund(session, id=id, corrects_id=f"{job.id}/post", now=now)
 
 
 async def expire(session: AsyncSession, reason: str, *, now: datetime) -> list[str]:
@@ -127,6 +147,10 @@ async def expire(session: AsyncSession, reason: str, *, now: datetime) -> list[s
         else:
             await ledger.void(session, id=f"{job_id}/void", pending_id=transfer.id, now=now)
     return failed
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return round(seconds * 1000) if seconds is not None else None
 
 
 async def _charge(session: AsyncSession, job: Job, amount: int, *, now: datetime) -> None:

@@ -21,9 +21,8 @@ MAX_CSV_LINES = 50_000
 _MEANINGS = {
     TransferCode.JOB: "job",
     TransferCode.GRANT: "granted by an admin",  # or by a plan, which the id tells
-    TransferCode.REFUND: "refund",
     TransferCode.WELCOME: "welcome",
-    TransferCode.ADJUSTMENT: "correction",
+    TransferCode.ADJUSTMENT: "taken back by an admin",  # or by a plan
 }
 
 
@@ -82,7 +81,7 @@ async def _all(session: AsyncSession, account_id: str) -> AsyncIterator[Transfer
 def _line(transfer: Transfer, account_id: str) -> StatementLine:
     moved = transfer.kind in (TransferKind.SINGLE, TransferKind.POST)
     sign = 1 if transfer.credit_account_id == account_id else -1
-    meaning = _refill(transfer) or _MEANINGS[transfer.code]
+    meaning = _refill(transfer) or _refund(transfer) or _MEANINGS[transfer.code]
     if transfer.code is TransferCode.JOB:
         job_id = transfer.id.rpartition("/")[0]
         done = {
@@ -107,3 +106,12 @@ def _refill(transfer: Transfer) -> str | None:
         return None
     _, plan, period = rest.split(":")
     return words.format(plan, period)
+
+
+def _refund(transfer: Transfer) -> str | None:
+    """Of which job, and whether by hand; None for other transfers."""
+    if transfer.corrects_id is None:
+        return None
+    job_id = transfer.corrects_id.rpartition("/")[0]
+    by_itself = transfer.id.rpartition("/")[0] == job_id
+    return f"refund for job {job_id}" if by_itself else f"refund for job {job_id} by an admin"

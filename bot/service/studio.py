@@ -170,7 +170,8 @@ class Studio:
         policy = (await self.moderation.choices(job.guild_id)).flagged
         show = age_restricted and policy == FlaggedPolicy.AGE_RESTRICTED
         if all(image.flagged for image in finished.images) and not show:
-            return await self.fail(job.id, WITHHELD, withheld=len(finished.images)) or job
+            withheld = len(finished.images)
+            return await self.fail(job.id, WITHHELD, device_s=finished.device_s, withheld=withheld) or job
         try:
             outcome = await asyncio.to_thread(develop, self._storage, job, finished, show_flagged=show)
             async with self._database.write() as session:
@@ -181,13 +182,13 @@ class Studio:
             raise
         return await self._drop_results(job)
 
-    async def fail(self, job_id: str, reason: str, *, withheld: int = 0) -> Job | None:
+    async def fail(self, job_id: str, reason: str, *, device_s: float | None = None, withheld: int = 0) -> Job | None:
         """FAILED, nothing charged. An ended job stays as it is; None when there is no such job.
 
-        withheld: how many flagged pictures were the reason.
+        device_s: how long the device drew, if anybody knows. withheld: how many flagged pictures were the reason.
         """
         async with self._database.write() as session:
-            won = await settlement.fail(session, job_id, reason, now=self._clock())
+            won = await settlement.fail(session, job_id, reason, now=self._clock(), device_s=device_s)
             job = await jobs.get(session, job_id)
             if won and job is not None:
                 await self.moderation.note_flagged(session, job, withheld)
@@ -196,13 +197,17 @@ class Studio:
             await asyncio.to_thread(self._storage.delete, job_id)
         return job
 
-    async def settle_cancelled(self, job_id: str, steps_done: int, total_steps: int) -> Job | None:
+    async def settle_cancelled(
+        self, job_id: str, steps_done: int, total_steps: int, *, device_s: float | None = None
+    ) -> Job | None:
         """CANCELLED while running: the share of the steps done is charged, rounded down; the rest is released.
 
-        An ended job stays as it is; None when there is no such job.
+        An ended job stays as it is; None when there is no such job. device_s: as in `fail`.
         """
         async with self._database.write() as session:
-            won = await settlement.cancel_running(session, job_id, steps_done, total_steps, now=self._clock())
+            won = await settlement.cancel_running(
+                session, job_id, steps_done, total_steps, now=self._clock(), device_s=device_s
+            )
             job = await jobs.get(session, job_id)
         if won:
             await asyncio.to_thread(self._storage.delete_inputs, job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,8 @@ from generation.engine.request import Request
 from generation.errors import Cancelled, GenerationError, OutOfMemory
 from generation.events import Event, Failed
 from generation.recipe import Lane, Recipe
+
+log = logging.getLogger(__name__)
 
 
 class Job:
@@ -30,10 +33,22 @@ class Job:
         self.preview: bytes | None = None  # waits for the next step's event
 
     def failed(self, error: BaseException) -> Failed:
-        """The terminal event for `error`; a cancelled job is cancelled whatever else went wrong on the way."""
+        """The terminal event for `error`; a cancelled job is cancelled whatever else went wrong on the way.
+
+        Without the device time of what was drawn: only `device_s` waits for the device.
+        """
         reason = Cancelled("The job was cancelled.") if self.cancelled else as_generation_error(error)
-        steps = (self.request.steps_done, self.request.total_steps) if self.request else (0, 0)
-        return Failed(reason, *steps)
+        if self.request is None:
+            return Failed(reason, device_s=0.0)
+        return Failed(reason, self.request.steps_done, self.request.total_steps)
+
+    def device_s(self) -> float | None:
+        """The share of the device time so far; None from a device that broke. Waits for the device."""
+        try:
+            return self.request.device_s() if self.request else 0.0
+        except Exception:
+            log.exception("how long the device drew %s can't be measured", self.id)
+            return None
 
 
 def as_generation_error(error: BaseException) -> GenerationError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -253,11 +254,14 @@ class LocalBackend:
             log.exception("a preview of %s failed; the picture itself goes on", job.id)
 
     def _after_engine(self, job: Job, drawing: Drawing, drawn: Any, error: BaseException | None) -> None:
-        if error is not None:
+        if isinstance(error, EngineStopped):
             self._end(job, job.failed(error))
             return
         try:
-            self._engine.finisher.submit(self._finish, job, drawing, drawn)
+            if error is not None:
+                self._side.submit(self._end, job, job.failed(error))
+            else:
+                self._engine.finisher.submit(self._finish, job, drawing, drawn)
         except RuntimeError:  # the pool is shut: aclose tells the reader
             self._models.unpin(job.recipe.model)
 
@@ -274,5 +278,8 @@ class LocalBackend:
         self._end(job, event)
 
     def _end(self, job: Job, event: Event) -> None:
+        """Waits for the device to tell what a failed job took of it; not when the engine was stopped."""
+        if isinstance(event, Failed) and not isinstance(event.error, EngineStopped):
+            event = dataclasses.replace(event, device_s=job.device_s())
         self._models.unpin(job.recipe.model)
         self._send(self._put, job, event)

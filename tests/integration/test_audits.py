@@ -46,6 +46,10 @@ DECISIONS: list[tuple[Deed, str, str, int | None, bool]] = [
         lambda shop, who: shop.studio.office.edit_plan("basic", PlanFields(rolls_over=False, lanes="fast"), **who),
         *("plan edit", "basic: rolls_over no, lanes fast", None, True),
     ),
+    (
+        lambda shop, who: shop.studio.accounts.take(BEA, 25, guild_id=GUILD, role_ids=frozenset(), **who),
+        *("take", "25 credits", BEA, True),
+    ),
     (lambda shop, who: shop.studio.office.give_member(BEA, "basic", **who), "plan assign", "basic", BEA, True),
     (lambda shop, who: shop.studio.office.give_member(BEA, None, **who), "plan assign", "none", BEA, True),
     (

@@ -140,6 +140,8 @@ async def test_cancel_ends_a_running_request(backend: Backend, make_recipe: Call
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, Cancelled)
     assert 1 <= failed.steps_done < failed.total_steps == ENDLESS
+    assert failed.device_s is not None
+    assert failed.device_s > 0
     assert not backend.cancel("a")
     assert backend.capacity() == ROOM
 
@@ -153,6 +155,7 @@ async def test_cancel_right_after_submit_ends_the_request(backend: Backend, make
     (failed,) = terminal(events)
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, Cancelled)
+    assert failed.device_s == 0
 
 
 async def test_cancel_of_an_unknown_request_says_so(backend: Backend) -> None:
@@ -189,6 +192,7 @@ async def test_unknown_model_fails_the_request(backend: Backend, make_recipe: Ca
     (failed,) = events
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, UnknownModel)
+    assert failed.device_s == 0
     assert backend.capacity() == ROOM
 
 

@@ -89,7 +89,7 @@ async def test_failed_job_tells_its_reason_and_is_free(shop: Workshop) -> None:
     shop.backend.fail(OutOfMemory("The picture needs more memory."), at_step=3)
     job = await shop.imagine()
     (told,) = await shop.until_told(job.id)
-    assert (told.state, told.charged) == (JobState.FAILED, 0)
+    assert (told.state, told.charged, told.device_ms) == (JobState.FAILED, 0, 20)
     assert shop.channel.closings == {job.id: ["failed: The picture needs more memory."]}
     assert await shop.available() == 100
 
@@ -142,6 +142,7 @@ async def test_engine_that_breaks_fails_its_job_and_the_next_is_drawn(
         broken, fine = await shop.until_told(broken.id, fine.id)
         assert (broken.state, fine.state) == (JobState.FAILED, JobState.SUCCEEDED)
         assert "engine broke down" in (broken.reason or "")
+        assert broken.device_ms is None, "nobody knows"
         assert await shop.available() == 100
 
 
@@ -207,6 +208,7 @@ async def test_cancelled_drawing_stops_and_pays_its_share(shop: Workshop) -> Non
     shop.dispatcher.cancel(job.id)
     (told,) = await shop.until_told(job.id)
     assert (told.state, told.charged, told.steps_done, told.total_steps) == (JobState.CANCELLED, 2, 6, 12)
+    assert told.device_ms == 60
     assert shop.channel.closings == {job.id: ["cancelled: "]}
     assert await shop.available() == 98
 
@@ -419,6 +421,17 @@ async def test_many_jobs_of_many_members_are_each_told_once(database: Database, 
         assert [await shop.available(member) for member in (ADA, BEA, CARL)] == [80, 80, 80]
 
 
+async def test_pictures_that_cannot_be_stored_were_drawn_all_the_same(shop: Workshop) -> None:
+    async def fail(job: Job, finished: Finished) -> Job:
+        raise OSError("no space left on device")
+
+    shop.studio.settle = fail  # type: ignore[method-assign]
+    job = await shop.imagine()
+    (told,) = await shop.until_told(job.id)
+    assert (told.state, told.charged, told.device_ms) == (JobState.FAILED, 0, 120)
+    assert "could not be stored" in (told.reason or "")
+
+
 async def test_job_whose_task_failed_is_drawn_again_at_the_next_tick(shop: Workshop) -> None:
     settle, fail = shop.studio.settle, shop.studio.fail
     failures = [OSError("database or disk is full"), OSError("database or disk is full")]
@@ -428,10 +441,10 @@ async def test_job_whose_task_failed_is_drawn_again_at_the_next_tick(shop: Works
             raise failures.pop()
         return await settle(job, finished)
 
-    async def fail_or_fail(job_id: str, reason: str) -> Job | None:
+    async def fail_or_fail(job_id: str, reason: str, *, device_s: float | None) -> Job | None:
         if failures:
             raise failures.pop()
-        return await fail(job_id, reason)
+        return await fail(job_id, reason, device_s=device_s)
 
     shop.studio.settle, shop.studio.fail = settle_or_fail, fail_or_fail  # type: ignore[method-assign]
     job = await shop.imagine()

@@ -15,6 +15,7 @@ from transformers import CLIPTextModel
 
 from generation.backends import local
 from generation.backends.local import LocalBackend
+from generation.engine.stopwatch import Stopwatch
 from generation.engine.watchdog import Watchdog
 from generation.errors import Cancelled, EngineStopped, GenerationError, UnknownModel
 from generation.events import Failed, Finished, StepFinished
@@ -105,6 +106,9 @@ async def test_cancelling_does_not_wait_for_the_decoder(
 
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, Cancelled)
+    assert (failed.steps_done, failed.total_steps) == (4, 4)
+    assert failed.device_s is not None
+    assert failed.device_s > 0, "all was drawn"
     assert not released.is_set()
     assert local_backend.capacity() == 4
 
@@ -140,6 +144,34 @@ async def test_error_in_one_request_leaves_its_neighbours_alone(
     assert (bad[-1].steps_done, bad[-1].total_steps) == (0, 4)
     assert isinstance(good[-1], Finished)
     assert len(good[-1].images) == 2
+
+
+@pytest.mark.parametrize("measurable", [True, False])
+async def test_what_fails_half_way_tells_its_device_time_if_the_device_does(
+    local_backend: LocalBackend,
+    make_recipe: Callable[..., Recipe],
+    monkeypatch: pytest.MonkeyPatch,
+    measurable: bool,
+) -> None:
+    forwards = []
+
+    def fail_at_the_third(sample: Any) -> None:
+        forwards.append(len(sample))
+        if len(forwards) == 3:
+            raise RuntimeError("an illegal memory access")
+
+    def broken(watch: Stopwatch) -> float:
+        raise RuntimeError("an illegal memory access")
+
+    sabotage(monkeypatch, fail_at_the_third)
+    if not measurable:
+        monkeypatch.setattr(Stopwatch, "seconds", broken)
+
+    failed = (await collect(local_backend, "a", make_recipe()))[-1]
+
+    assert isinstance(failed, Failed)
+    assert (failed.steps_done, failed.total_steps) == (2, 4)
+    assert (failed.device_s is not None and failed.device_s > 0) == measurable
 
 
 async def test_crash_of_the_engine_thread_ends_every_request(

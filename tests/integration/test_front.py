@@ -57,7 +57,8 @@ async def test_result_whose_files_are_lost_is_said_so_for_good(front: Front, mon
     assert job is not None
     assert f"progress of job {job.id}" not in {task.get_name() for task in asyncio.all_tasks()}
     shown = said(await front.ada.command("admin job", message=waiting["id"]))
-    assert "Price: 4 credits, 4 charged and refunded, from the member" in shown
+    assert "Price: 4 credits, 4 charged, from the member" in shown
+    assert "Refunded: 4 credits" in shown
     assert "Delivery: given up <t:" in shown
 
 

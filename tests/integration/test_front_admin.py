@@ -13,17 +13,25 @@ from discord.http import Route
 from bot.service.limits import MAX_PLANS
 from bot.service.plan_fields import PlanFields, fresh
 from db import catalogue, ledger, plans
-from db.models import Model
+from db.models import Job, Model
 from db.session import Database
 from sandbox.server import Sandbox
 from sandbox.world import ADMIN_ROLE_ID, ART_ID, GENERAL_ID, GUILD_ID
-from tests.acceptance.actors import BEA, Message
+from tests.acceptance.actors import ADA, BEA, Message
 from tests.fakes import flat_png
-from tests.integration.front import Front, opened, said
+from tests.integration.front import Front, opened, result, said
 
 
 async def admin(front: Front, command: str, **options: Any) -> str:
     return said(await front.ada.command(f"admin {command}", **options))
+
+
+async def known(front: Front, posted: Message) -> Job:
+    """The job of a result. Its row knows of that a moment after the channel."""
+    async with asyncio.timeout(10):
+        while (job := await front.client.studio.job_of_message(int(posted["id"]))) is None:
+            pass  # every look lets the bot go on
+    return job
 
 
 async def test_plans_are_made_listed_changed_and_deleted(front: Front) -> None:
@@ -121,16 +129,15 @@ async def test_pool_pays_and_is_shown(front: Front) -> None:
     assert "Available: 6" in shown
     assert "Reserved: 4" in shown
     front.backend.release()
-    result = await front.bea.result("(fast)", text="pooled penguin")
-    assert "4 credits · 6 left in the server's pool" in result["content"]
+    posted = await front.bea.result("(fast)", text="pooled penguin")
+    assert "4 credits · 6 left in the server's pool" in posted["content"]
     assert await front.bea.credits() == 100
-    async with asyncio.timeout(10):  # the row knows of the result a moment after the channel
-        while not await front.client.studio.job_of_message(int(result["id"])):
-            pass  # every look lets the bot go on
-    for message in (result["id"], f"https://discord.com/channels/{GUILD_ID}/{GENERAL_ID}/{result['id']}"):
+    await known(front, posted)
+    for message in (posted["id"], f"https://discord.com/channels/{GUILD_ID}/{GENERAL_ID}/{posted['id']}"):
         details = await admin(front, "job", message=message)
         assert "Price: 4 credits, 4 charged, from the server's pool" in details
         assert "Device time: 0.1 s" in details
+        assert "Refunded" not in details
     await front.bea.command("imagine", prompt="a pooled pike")
     await front.bea.result("(fast)", text="pooled pike")
     title, text = await front.bea.refused(await front.bea.command("imagine", prompt="a pooled pug"))
@@ -140,6 +147,56 @@ async def test_pool_pays_and_is_shown(front: Front) -> None:
     front.backend.hold()
     answer = await front.bea.command("imagine", prompt="a paid puma")
     assert answer["messages"][0]["content"].endswith("4 credits · 96 left")
+    front.backend.release()
+
+
+async def test_mistyped_grant_is_taken_back(front: Front) -> None:
+    await admin(front, "credits grant", member=BEA, amount=1_000_000)
+    title, text = await front.ada.refused(await front.ada.command("admin credits take", member=BEA, amount=1_000_101))
+    assert (title, "has 1000100 credits available, so 1000101 can't be taken" in text) == ("Invalid parameter", True)
+    text = await admin(front, "credits take", member=BEA, amount=999_900)
+    assert f"Took **999900** credits from <@{BEA}>, who now has **200**." in text
+    assert await front.bea.credits() == 200
+    await front.bea.press((await front.bea.command("info"))["messages"][0], "Statement")
+    shown = (await front.bea.messages())[-1]["embeds"][0]["description"]
+    assert "**-999900** taken back by an admin" in shown
+    assert f"**take** by <@{ADA}> on <@{BEA}>: 999900 credits" in await admin(front, "audit")
+
+
+async def test_job_is_refunded_by_hand_once(front: Front) -> None:
+    posted = await result(front, "a pale puffin")
+    job = (await known(front, posted)).id
+    assert await front.bea.credits() == 96
+    text = await admin(front, "credits refund", job=job)
+    assert f"Refunded **4** credits to <@{BEA}>, who now has **100**." in text
+    assert await front.bea.credits() == 100
+    assert "Refunded: 4 credits" in await admin(front, "job", message=job)
+    link = f"https://discord.com/channels/{GUILD_ID}/{GENERAL_ID}/{posted['id']}"
+    for reference in (job, posted["id"], link):
+        title, text = await front.ada.refused(await front.ada.command("admin credits refund", job=reference))
+        assert (title, text) == ("Not refundable", "All 4 credits of this job were refunded before.")
+    assert f"**refund** by <@{ADA}> on <@{BEA}> job `{job}`: 4 credits to the member" in await admin(front, "audit")
+
+
+async def test_refund_goes_to_the_pool_that_paid_and_not_for_what_runs_or_is_elsewhere(front: Front) -> None:
+    await admin(front, "pool grant", amount=10)
+    await admin(front, "pool mode", payer="pool")
+    job = (await known(front, await result(front, "a pooled puffin"))).id
+    text = await admin(front, "credits refund", job=job)
+    assert "Refunded **4** credits to the server's pool, which now has **10**." in text
+    front.backend.hold()
+    await front.bea.command("imagine", prompt="a patient puffin")
+    queue = await front.client.studio.queue()
+    (active,) = [*queue.running, *queue.queued]
+    for reference, reason in ((active.id, "hasn't ended"), ("9-9", "No job has that"), ("the last", "the link or")):
+        _, text = await front.ada.refused(await front.ada.command("admin credits refund", job=reference))
+        assert reason in text
+    async with front.client.studio._database.write() as session:
+        row = await session.get(Job, job)
+        assert row is not None
+        row.guild_id = 2
+    _, text = await front.ada.refused(await front.ada.command("admin credits refund", job=job))
+    assert "of another server" in text
     front.backend.release()
 
 

@@ -78,7 +78,7 @@ ARROWS: dict[str, tuple[Arrow, JobState, JobState]] = {
         JobState.FAILED,
     ),
     "fail running": (
-        lambda s: jobs.fail(s, "a", now=LATER, reason="no", from_state=JobState.RUNNING),
+        lambda s: jobs.fail(s, "a", now=LATER, reason="no", from_state=JobState.RUNNING, device_ms=300),
         JobState.RUNNING,
         JobState.FAILED,
     ),
@@ -88,7 +88,9 @@ ARROWS: dict[str, tuple[Arrow, JobState, JobState]] = {
         JobState.CANCELLED,
     ),
     "cancel running": (
-        lambda s: jobs.cancel(s, "a", now=LATER, from_state=JobState.RUNNING, charged=1, steps_done=3, total_steps=12),
+        lambda s: jobs.cancel(
+            s, "a", now=LATER, from_state=JobState.RUNNING, charged=1, steps_done=3, total_steps=12, device_ms=300
+        ),
         JobState.RUNNING,
         JobState.CANCELLED,
     ),
@@ -98,9 +100,9 @@ CHANGES: dict[str, dict[str, object]] = {
     "requeue": {"started_at": None},
     "succeed": {"finished_at": LATER, "charged": 4, "device_ms": 1200},
     "fail waiting": {"finished_at": LATER, "charged": 0, "reason": "no"},
-    "fail running": {"finished_at": LATER, "charged": 0, "reason": "no"},
+    "fail running": {"finished_at": LATER, "charged": 0, "reason": "no", "device_ms": 300},
     "cancel waiting": {"finished_at": LATER, "charged": 0},
-    "cancel running": {"finished_at": LATER, "charged": 1, "steps_done": 3, "total_steps": 12},
+    "cancel running": {"finished_at": LATER, "charged": 1, "steps_done": 3, "total_steps": 12, "device_ms": 300},
 }
 
 

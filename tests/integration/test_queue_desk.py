@@ -183,6 +183,8 @@ async def test_show_tells_what_is_there(shop: Workshop, desk: QueueDesk) -> None
     assert state.waits is not None
     assert (state.waits.jobs, state.waits.median_s) == (2, 0)
     assert state.device_s == 2
+    await shop.studio.settle_cancelled(running.id, 12, 12, device_s=1.5)
+    assert (await desk.show()).device_s == 3.5, "what was cancelled was drawn, too"
     assert state.empty_in_s == pytest.approx(8), "four grids of 2 s"
     shop.clock.advance(86400)
     assert (await desk.show()).device_s == 0, "of the last day only"

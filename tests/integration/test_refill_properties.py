@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from bot.service.corrections import take
 from bot.service.refills import refill
 from db import allowances, ledger, members, plans
 from db.models import Transfer
@@ -63,7 +64,14 @@ class Grant:
     amount: int
 
 
-Action = Pass | Have | Spend | Hold | Resolve | Grant
+@dataclass(frozen=True)
+class Take:
+    """An admin takes back."""
+
+    amount: int
+
+
+Action = Pass | Have | Spend | Hold | Resolve | Grant | Take
 
 PLANS = {
     "basic": ("daily", 10, False, 1),
@@ -79,6 +87,7 @@ ACTIONS = st.one_of(
     st.builds(Hold, st.integers(1, 15)),
     st.builds(Resolve, st.integers(0, 15)),
     st.builds(Grant, st.integers(1, 9)),
+    st.builds(Take, st.integers(1, 9)),
 )
 
 
@@ -106,12 +115,22 @@ class Purse:
             self.used -= amount - posted
 
     def lapse(self) -> None:
-        self.available -= max(0, min(self.allowance - self.used, self.available))
+        self.available -= self.left()
         self.allowance = 0
 
     def get(self, amount: int) -> None:
         self.available += amount
         self.allowance, self.used, self.number = amount, 0, self.number + 1
+
+    def give_up(self, amount: int) -> None:
+        """What is the member's own goes first."""
+        own = self.available - self.left()
+        self.available -= amount
+        self.used += max(0, amount - own)
+
+    def left(self) -> int:
+        """Of the allowance."""
+        return max(0, min(self.allowance - self.used, self.available))
 
 
 async def play(session: AsyncSession, history: list[Action]) -> None:
@@ -134,6 +153,10 @@ async def play(session: AsyncSession, history: list[Action]) -> None:
             case Grant(amount):
                 await ledger.grant(session, id=f"g{n}", account_id=ACCOUNT, amount=amount, now=now)
                 purse.available += amount
+            case Take(amount):
+                if purse.available >= amount:
+                    await take(session, id=f"t{n}", member_id=MEMBER, amount=amount, now=now)
+                    purse.give_up(amount)
             case Spend(amount) | Hold(amount):
                 if purse.available >= amount:
                     held = {"id": f"r{n}", "debit_account_id": ACCOUNT, "expires_at": now + timedelta(days=9999)}

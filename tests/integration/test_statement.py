@@ -29,7 +29,7 @@ async def test_every_line_says_what_happened(shop: Workshop) -> None:
         (0, f"4 released for job {cancelled.id}"),
         (0, f"4 reserved for job {paid.id}"),
         (0, f"4 reserved for job {cancelled.id}"),
-        (4, "refund"),
+        (4, f"refund for job {paid.id}"),
         (25, "granted by an admin"),
         (100, "welcome"),
     ]

@@ -48,7 +48,7 @@ async def test_days_are_told_apart(shop: Workshop, statistics: Statistics) -> No
     (job,) = await shop.submit(shop.order("a hare", BEA))
     shop.clock.advance(20)
     await shop.studio.claim()
-    await shop.studio.fail(job.id, "broken")
+    await shop.studio.fail(job.id, "broken", device_s=0.5)
     await shop.submit(shop.press(JobAction.UPSCALE, first, 1))
     await shop.studio.claim(JobAction.UPSCALE)
     shop.clock.advance(2 * 86400)
@@ -58,7 +58,7 @@ async def test_days_are_told_apart(shop: Workshop, statistics: Statistics) -> No
     assert found.jobs[JobState.RUNNING] == [0, 0, 1, 0, 0]
     assert [(wait.jobs, round(wait.p90_s, 2)) for wait in found.waits] == [(1, 0), (1, 20)], "upscales wait for nothing"
     assert [(day.spent, day.granted) for day in found.credits] == [(0, 0), (4, 100), (0, 100), (0, 0), (0, 0)]
-    assert (found.totals.jobs, found.totals.members, found.totals.device_ms) == (3, 2, 2000)
+    assert (found.totals.jobs, found.totals.members, found.totals.device_ms) == (3, 2, 2500)
     assert found.jobs_in(JobState.FAILED, JobState.SUCCEEDED) == 2
     assert (await statistics.overview(3)).totals.jobs == 2, "what is older is left out"
 

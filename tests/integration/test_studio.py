@@ -162,6 +162,16 @@ async def test_eta_comes_from_the_device_time_of_finished_jobs(shop: Workshop) -
     assert (first.eta_s, second.eta_s) == (pytest.approx(3.0), pytest.approx(9.0))
 
 
+async def test_eta_leaves_out_what_was_not_drawn_to_the_end(shop: Workshop) -> None:
+    """What a cancelled or failed job took of the device is less than its work would have taken."""
+    job = await shop.claimed()
+    await shop.studio.settle(job, shop.drawn(job, device_s=3.0))
+    await shop.studio.settle_cancelled((await shop.claimed()).id, 1, 12, device_s=0.25)
+    await shop.studio.fail((await shop.claimed()).id, "out of memory", device_s=0.25)
+    (ticket,) = await shop.studio.submit(shop.order())
+    assert ticket.eta_s == pytest.approx(3.0)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -224,18 +234,18 @@ async def test_flagged_pictures_are_withheld_and_not_charged(shop: Workshop) -> 
 async def test_job_with_all_pictures_flagged_fails_and_is_free(shop: Workshop) -> None:
     job = await shop.claimed()
     settled = await shop.studio.settle(job, shop.drawn(job, flagged=[1, 2, 3, 4]))
-    assert (settled.state, settled.charged) == (JobState.FAILED, 0)
+    assert (settled.state, settled.charged, settled.device_ms) == (JobState.FAILED, 0, 2000)
     assert "safety checker" in (settled.reason or "")
     assert (await shop.available(), shop.files()) == (100, [])
 
 
 async def test_failed_job_costs_nothing_and_fails_once(shop: Workshop) -> None:
     job = await shop.claimed()
-    first = await shop.studio.fail(job.id, "out of memory")
-    again = await shop.studio.fail(job.id, "something else")
+    first = await shop.studio.fail(job.id, "out of memory", device_s=0.5)
+    again = await shop.studio.fail(job.id, "something else", device_s=7.0)
     assert first is not None
     assert again is not None
-    assert (again.state, again.reason) == (JobState.FAILED, "out of memory")
+    assert (again.state, again.reason, again.device_ms) == (JobState.FAILED, "out of memory", 500)
     assert await shop.available() == 100
     assert await shop.studio.fail("9-9", "unknown") is None
 
@@ -275,9 +285,10 @@ async def test_ended_and_unknown_jobs_cannot_be_cancelled(shop: Workshop) -> Non
 @pytest.mark.parametrize(("done", "charged"), [(0, 0), (1, 0), (6, 2), (12, 4)])
 async def test_cancelled_running_job_pays_the_share_of_its_steps(shop: Workshop, done: int, charged: int) -> None:
     job = await shop.claimed()
-    cancelled = await shop.studio.settle_cancelled(job.id, done, 12)
+    cancelled = await shop.studio.settle_cancelled(job.id, done, 12, device_s=done / 4)
     assert cancelled is not None
     assert (cancelled.state, cancelled.charged, cancelled.steps_done) == (JobState.CANCELLED, charged, done)
+    assert cancelled.device_ms == done * 250
     assert await shop.available() == 100 - charged
 
 
