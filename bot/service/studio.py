@@ -73,7 +73,6 @@ class Studio:
         self._clock = clock
         self.moderation = Moderator(database, storage, clock=clock)
         self.reports = Reports(database, storage, clock=clock)
-        self._since = clock()
         self.office = Office(database, clock=clock, welcome_credits=welcome_credits)
         self.offers = Offers(database, clock)
         self.stealth = Stealth(database, clock)
@@ -258,10 +257,12 @@ class Studio:
         return failed
 
     async def unposted(self) -> list[Job]:
-        """Jobs that an earlier process accepted and for which it noted no waiting message."""
+        """Waiting jobs without a noted waiting message. Before the first order these are an earlier process's; later
+        also those whose messages are just being posted.
+        """
         async with self._database.read() as session:
             waiting = await jobs.in_state(session, JobState.QUEUED)
-        return [job for job in waiting if job.message_id is None and job.created_at <= self._since]
+        return [job for job in waiting if job.message_id is None]
 
     async def undelivered(self) -> Sequence[Job]:
         """Ended jobs whose members have not been told yet."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bot.client import Limner
 from db.session import Database
 from sandbox.world import GENERAL_ID
 from tests.acceptance.actors import ADA
@@ -191,6 +192,23 @@ async def test_result_is_deleted_by_menu_before_its_message_is_noted(
     assert "Deleted" in answer["messages"][0]["content"]
     await front.ada.until(lambda ms: all(m["id"] != message["id"] for m in ms), timeout=10)
     noted.set()
+
+
+async def test_nobody_can_order_before_what_was_left_is_taken_up(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a job that is just being announced would be taken for one that a killed process left."""
+
+    async def recover() -> None:
+        raise OSError("the database is away")
+
+    client = Limner(front.client.settings, front.client.studio, front.client.catalogue)
+    client.dispatcher = front.client.dispatcher
+    monkeypatch.setattr(client.dispatcher, "recover", recover)
+    try:
+        with pytest.raises(OSError, match="away"):
+            await client.start(front.server.token)
+        assert client.ws is None, "the gateway was never opened"
+    finally:
+        await client.close()
 
 
 def _cancel(message: dict[str, Any]) -> str:
