@@ -33,7 +33,7 @@ from bot.service.outcome import develop
 from bot.service.reports import Reports
 from bot.service.stealth import Stealth
 from bot.service.storage import Storage
-from db import audits, jobs, ledger, turns
+from db import audits, jobs, ledger, removals, turns
 from db.models import Image, Job, JobState
 from db.session import Database
 from generation.events import Finished
@@ -271,9 +271,10 @@ class Studio:
 
     # What members and admins ask
 
-    async def delete(self, job_id: str, member_id: int) -> Job:
+    async def delete(self, job_id: str, member_id: int, message_id: int | None = None) -> Job:
         """Remove the job's pictures for good; the row stays for the books. Deleting again is no error.
 
+        The message that shows them is noted to be removed; `message_id` names it where the row may not know it yet.
         Raises JobNotFound, NotYourJob, AlreadyActive.
         """
         async with self._database.write() as session:
@@ -283,6 +284,7 @@ class Studio:
             if job.state in jobs.ACTIVE:
                 raise AlreadyActive("This job isn't finished yet. Cancel it first, then delete it.")
             await jobs.mark_deleted(session, job_id, now=self._clock())
+            await removals.put_result(session, job, message_id)
             job = await self._existing(session, job_id)
         await asyncio.to_thread(self._storage.delete, job_id)
         return job
