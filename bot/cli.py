@@ -23,7 +23,7 @@ from bot.service.storage import Storage
 from bot.service.studio import Studio
 from bot.trial import run_trial
 from db import catalogue, ledger, moving
-from db.errors import DatabaseError
+from db.errors import BooksUnreadable, DatabaseError
 from db.session import Database
 from generation.errors import GenerationError
 
@@ -109,7 +109,7 @@ def move(
 
 @credits_app.command("check")
 def check_books() -> None:
-    """Prove that the books balance. Exit status 1 when they don't."""
+    """Prove that the books balance, while the bot runs or not. Exit status 1 when they don't, or there are none."""
     problems = asyncio.run(_check_books(load()))
     for problem in problems:
         typer.echo(problem, err=True)
@@ -180,8 +180,16 @@ async def _move(settings: Settings, url: str) -> str:
 
 
 async def _check_books(settings: Settings) -> tuple[str, ...]:
-    async with open_database(settings) as database, database.read() as session:
-        return (await ledger.check_books(session)).problems
+    """Only reads: neither locks nor migrates. Raises BooksUnreadable."""
+    async with aclosing(Database(settings.database)) as database:
+        if not await database.exists():
+            raise BooksUnreadable(f"{database.place} isn't there yet, or empty: there are no books to check.")
+        if not await database.is_current():
+            raise BooksUnreadable(
+                f"{database.place} is of another version of Limner. `limner db migrate` updates an earlier one."
+            )
+        async with database.read() as session:
+            return (await ledger.check_books(session)).problems
 
 
 async def _grant(settings: Settings, member_id: int, amount: int) -> int:

@@ -101,16 +101,18 @@ class Limner(discord.Client):
         self._housekeeping: asyncio.Task[None] | None = None
 
     async def setup_hook(self) -> None:
-        """Runs after login and before the gateway connects, so that no press arrives before its button is known."""
+        """Runs after login and before the gateway connects, so that no press arrives before its button is known, and no
+        order before what an earlier process left is taken up.
+        """
         self.add_dynamic_items(*BUTTONS, *OFFER_BUTTONS, *MODERATORS_BUTTONS, *DESK_BUTTONS)
         commands = await self.tree.sync()
         log.info("%d commands registered", len(commands))
-        self._work = asyncio.create_task(self._recover_and_run(), name="dispatcher")
+        await self.dispatcher.recover()
+        self._work = asyncio.create_task(self._dispatch(), name="dispatcher")
         self._housekeeping = asyncio.create_task(self.desk.housekeeper.run(), name="housekeeper")
 
-    async def _recover_and_run(self) -> None:
+    async def _dispatch(self) -> None:
         try:
-            await self.dispatcher.recover()
             await self.dispatcher.run()
         except Exception as error:
             # Without a dispatcher the bot would accept jobs that nobody draws: stop, and let the supervisor restart us.

@@ -7,7 +7,6 @@ recipes, tokens and message ids go. docs/decisions/0007 says why.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -15,7 +14,6 @@ from typing import TypeVar
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Delete,
     Update,
     and_,
@@ -32,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db import departures, jobs, ledger, stealth_threads
 from db.desk_tables import Erasure, Removal
-from db.models import Account, Base, Image, Job, JobState, Member, Preference, Transfer
+from db.models import Base, Image, Job, JobState, Member, Preference
 from db.moderation_tables import Audit, Ban, Moderation, Report, Rule
 from db.plan_tables import Offer, StealthThread
 
@@ -114,7 +112,7 @@ async def _forget(session: AsyncSession, member: Member, pseudonym: int, now: da
     session.add(Member(id=pseudonym, created_at=member.created_at))
     await session.flush()
     await _forfeit(session, member.id, pseudonym, now)
-    await _rename_account(session, member.id, pseudonym)
+    await ledger.rename_member(session, member.id, pseudonym)
     job_ids = await _empty_jobs(session, member.id, pseudonym, now)
     await session.execute(delete(Preference).where(Preference.member_id == member.id))
     await _empty_reports(session, job_ids)
@@ -134,33 +132,6 @@ async def _forfeit(session: AsyncSession, member_id: int, pseudonym: int, now: d
         transfer_id = f"forfeit:{pseudonym}:{number}"
         await ledger.take_back(session, id=transfer_id, account_id=account_id, amount=amount, now=now)
         left, number = left - amount, number + 1
-
-
-async def _rename_account(session: AsyncSession, member_id: int, pseudonym: int) -> None:
-    """The account and all its transfers under another name; no amount changes.
-
-    The new account is there before anything refers to it, and the old one goes when nothing does any more, so that no
-    constraint has to be put off.
-    """
-    old, new = ledger.member_account(member_id), ledger.member_account(pseudonym)
-    counters = (Account.debits_pending, Account.debits_posted, Account.credits_pending, Account.credits_posted)
-    copied = select(literal(new), *counters).where(Account.id == old)
-    await session.execute(insert(Account).from_select([Account.id, *counters], copied))
-    # Ids such as `welcome:<user id>` name the member too.
-    either = or_(Transfer.debit_account_id == old, Transfer.credit_account_id == old)
-    naming = await session.scalars(select(Transfer.id).where(either, Transfer.id.contains(str(member_id))))
-    number = re.compile(rf"(?<![0-9]){member_id}(?![0-9])")
-    for transfer_id in naming.all():
-        renamed = number.sub(str(pseudonym), transfer_id)
-        if renamed != transfer_id:
-            await _rename(session, old, new, Transfer.id == transfer_id, id=renamed)
-    await _rename(session, old, new)
-    await session.execute(_quietly(delete(Account).where(Account.id == old)))
-
-
-async def _rename(session: AsyncSession, old: str, new: str, *conditions: ColumnElement[bool], **values: str) -> None:
-    for side in (Transfer.debit_account_id, Transfer.credit_account_id):
-        await session.execute(_quietly(update(Transfer).where(side == old, *conditions).values({side: new, **values})))
 
 
 async def _empty_jobs(session: AsyncSession, member_id: int, pseudonym: int, now: datetime) -> Sequence[str]:

@@ -22,6 +22,7 @@ DatabaseError
     ├── CorrectedTransferNotFound     refund of an unknown id
     ├── TransferNotRefundable         refund of something that was never paid
     ├── RefundExceedsTransfer         refunds together would exceed what was paid
+    ├── BooksUnreadable               there are none yet, or another version wrote them
     └── BooksDoNotBalance             check_books() found a contradiction
 """
 
@@ -178,6 +179,10 @@ class RefundExceedsTransfer(LedgerError):
         self.refundable = refundable
         wanted = "nothing more" if amount is None else f"not {amount}"
         super().__init__(f"{refundable} of transfer {transfer_id} can still be refunded, {wanted}")
+
+
+class BooksUnreadable(LedgerError):
+    """There are no books that this version can check. Start the bot once, or migrate the database."""
 
 
 class BooksDoNotBalance(LedgerError):

@@ -1,5 +1,7 @@
 """Owns accounts and transfers: who has how many credits, and the proof of it. Knows no job, no price, no Discord.
 
+Nobody else writes them: what accounts are called is in db/ledger_accounts.py, the proof in db/books.py.
+
 Words and rules are TigerBeetle's (docs.tigerbeetle.com/reference/transfer): two nouns; a transfer is never edited;
 a reservation is a pending transfer that is posted or voided, once, by a transfer of its own; the `id` is chosen by the
 caller and is the idempotency key: the same id with the same content answers with the transfer that is there already
@@ -36,10 +38,19 @@ from db.errors import (
     TransferNotPending,
     TransferNotRefundable,
 )
+from db.ledger_accounts import (
+    GUILD_ACCOUNT,
+    MEMBER_ACCOUNT,
+    ensure_account,
+    guild_account,
+    member_account,
+    rename_member,
+)
 from db.models import GRANTS, REVENUE, SYSTEM_ACCOUNTS, Account, Transfer, TransferCode, TransferKind
 
 __all__ = [
     "GRANTS",
+    "GUILD_ACCOUNT",
     "MAX_AMOUNT",
     "MEMBER_ACCOUNT",
     "REVENUE",
@@ -58,14 +69,12 @@ __all__ = [
     "post",
     "refund",
     "refunded",
+    "rename_member",
     "reserve",
     "statement",
     "take_back",
     "void",
 ]
-
-MEMBER_ACCOUNT = "member:{id}"
-GUILD_ACCOUNT = "guild:{id}"
 
 MAX_AMOUNT = 1_000_000_000
 """Credits in one transfer. Nine billion of them fit a 64-bit counter; SQLite would turn a larger sum into a float."""
@@ -80,23 +89,6 @@ class Balance:
     available: int
     pending: int
     posted: int
-
-
-def member_account(user_id: int) -> str:
-    """The id of a Discord user's account."""
-    return MEMBER_ACCOUNT.format(id=user_id)
-
-
-def guild_account(guild_id: int) -> str:
-    """The id of a Discord guild's pool."""
-    return GUILD_ACCOUNT.format(id=guild_id)
-
-
-async def ensure_account(session: AsyncSession, account_id: str) -> None:
-    """Open the account, empty, unless it exists."""
-    if await session.get(Account, account_id) is None:
-        session.add(Account(id=account_id))
-        await session.flush()
 
 
 async def reserve(

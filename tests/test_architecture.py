@@ -156,7 +156,10 @@ def test_text_is_pure(place: str, own: tuple[str, ...]) -> None:
         assert called.isdisjoint({"open", "print", "input", "exec", "eval", "__import__"}), name_of(path)
 
 
-LEDGER_WRITES = {"ensure_account", "reserve", "post", "void", "grant", "refund", "take_back"}
+LEDGER_WRITES = {"ensure_account", "reserve", "post", "void", "grant", "refund", "take_back", "rename_member"}
+LEDGER = ("db/ledger.py", "db/ledger_accounts.py")
+LEDGER_ROWS = ("Account", "Transfer")
+LEDGER_SQL = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM)\s+(accounts|transfers)\b", re.IGNORECASE)
 
 
 def ledger_writes(source: str) -> set[str]:
@@ -178,13 +181,57 @@ def test_ledger_writes_are_seen_however_they_are_imported() -> None:
 
 
 def test_ledger_has_the_writes_that_are_guarded() -> None:
-    tree = ast.parse((ROOT / "db/ledger.py").read_text("utf-8"))
-    assert {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)} >= LEDGER_WRITES
+    nodes = [node for path in files(*LEDGER) for node in ast.parse(path.read_text("utf-8")).body]
+    assert {node.name for node in nodes if isinstance(node, ast.AsyncFunctionDef)} >= LEDGER_WRITES
 
 
 def test_only_the_service_writes_the_ledger() -> None:
     outside = [path for path in files(*PACKAGES) if not name_of(path).startswith(("db/", "bot/service/"))]
     assert [name_of(path) for path in outside if ledger_writes(path.read_text("utf-8"))] == []
+
+
+def ledger_rows_written(source: str) -> list[str]:
+    """Where a source makes, changes or removes rows of accounts and transfers, by their classes or by their tables."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            called = _last_name(node.func)
+            made = called in LEDGER_ROWS
+            changed = called in ("insert", "update", "delete") and any(
+                _last_name(one) in LEDGER_ROWS for one in node.args
+            )
+            if made or changed:
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and LEDGER_SQL.search(node.value):
+            found.append(node.value)
+    return found
+
+
+def _last_name(node: ast.expr) -> str:
+    return ast.unparse(node).rpartition(".")[2]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "session.add(Transfer(id='x'))",
+        "models.Account(id='x')",
+        "insert(Account).values(id='x')",
+        "sqlalchemy.update(models.Transfer).values(amount=1)",
+        "delete(Account).where(True)",
+        "text('update accounts SET credits_posted = 1')",
+    ],
+)
+def test_written_rows_of_the_ledger_are_seen(source: str) -> None:
+    assert ledger_rows_written(source)
+    assert not ledger_rows_written("select(Transfer)\nupdate(Job)\ndelete(Offer)\naliased(Account)")
+
+
+def test_only_the_ledger_writes_its_rows() -> None:
+    """Except for the copy of a whole database, whose own account rows give way to the copied ones."""
+    others = [path for path in files("bot", "db") if name_of(path) not in (*LEDGER, "db/moving.py")]
+    assert [name_of(path) for path in others if ledger_rows_written(path.read_text("utf-8"))] == []
+    assert forbidden_imports(others, "db.ledger_accounts") == [], "db.ledger has it all"
 
 
 STATEFUL = re.compile(

@@ -32,7 +32,11 @@ async def cancel_job(interaction: discord.Interaction[Limner], message: discord.
     if is_gone:
         await reply(interaction, "Deleted: the message and its pictures are gone.")
     else:
-        await reply(interaction, "The pictures are deleted, but the message couldn't be. Ask an admin to delete it.")
+        text = (
+            "The pictures are deleted, but the message couldn't be yet; the bot goes on trying. "
+            "If it stays, ask an admin to delete it."
+        )
+        await reply(interaction, text)
 
 
 async def job_of(client: Limner, message: discord.Message) -> Job | None:

@@ -60,8 +60,12 @@ class DecideReport(OurButton, template=REPORT):
             raise
         client.dispatcher.wake()
         await _close(interaction, decision.report)
-        if self.state is ReportState.DELETED and not await remove_message(client, job, decision.report.message_id):
-            text = f"The pictures are deleted, but the message couldn't be. Delete it by hand: {job_link(job)}"
+        message_id = decision.report.message_id
+        if self.state is ReportState.DELETED and not await remove_message(client, job, message_id):
+            text = (
+                "The pictures are deleted, but the message couldn't be yet; the bot goes on trying. "
+                f"If it stays, delete it by hand: {job_link(job, message_id)}"
+            )
             await interaction.followup.send(text, ephemeral=True)
 
 

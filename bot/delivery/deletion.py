@@ -1,4 +1,4 @@
-"""Deleting one's own result: the message goes, the files go, the books stay."""
+"""Deleting a result: the message goes, the files go, the books stay."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import discord
 
-from bot.delivery.threads import in_open_thread
+from bot.delivery.removal import delete_message
 from bot.service.errors import StudioError
 from bot.service.rows import Job
 
@@ -19,24 +19,26 @@ log = logging.getLogger(__name__)
 
 
 async def delete_result(client: Limner, job: Job, message_id: int, user_id: int) -> bool:
-    """Delete the job's pictures and the message that shows them; whether the message is gone too.
+    """Delete a member's own pictures and the message that shows them; whether the message is gone too.
 
     Raises what `Studio.delete` raises.
     """
-    await client.studio.delete(job.id, user_id)
+    await client.studio.delete(job.id, user_id, message_id)
     return await remove_message(client, job, message_id)
 
 
 async def remove_message(client: Limner, job: Job, message_id: int) -> bool:
-    """Delete a message with the job's pictures; False when Discord doesn't let us. One that is gone is no failure."""
-    channel = client.get_partial_messageable(job.channel_id, guild_id=job.guild_id)
+    """Delete at once a message in the job's channel that is noted to be removed; whether it is gone.
+
+    If Discord doesn't let us, or we are killed, the housekeeper goes on with it.
+    """
     try:
-        await in_open_thread(client, job.channel_id, channel.get_partial_message(message_id).delete)
-    except discord.NotFound:
-        return True
+        await delete_message(client, job.guild_id, job.channel_id, message_id)
     except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
         log.warning("job %s: its message could not be deleted: %s", job.id, error)
+        client.desk.housekeeper.wake()
         return False
+    await client.desk.privacy.removed([message_id])
     return True
 
 

@@ -1,5 +1,5 @@
-"""Deleting messages that were left behind, with the bot's own token: those of members who were forgotten, and waiting
-messages that Discord let nobody touch. Implements the service's `Removing`.
+"""Deleting messages that were left behind, with the bot's own token: those of members who were forgotten, results whose
+pictures were deleted, waiting messages that Discord let nobody touch. Implements the service's `Removing`.
 """
 
 from __future__ import annotations
@@ -34,22 +34,26 @@ class MessageRemoval:
         """Delete the message. Raises discord.HTTPException or OSError when it may work later, OutOfReach when a channel
         that is there is closed to the bot, unless the message is too old to wait for that to change.
         """
-        channel = self._client.get_partial_messageable(removal.channel_id, guild_id=removal.guild_id)
-        message = channel.get_partial_message(removal.message_id)
         try:
-            await in_open_thread(self._client, removal.channel_id, message.delete)
+            await delete_message(self._client, removal.guild_id, removal.channel_id, removal.message_id)
         except discord.HTTPException as error:
             raise_if_temporary(error)
-            if self._is_gone(removal, error):
-                return
+            posted_at = discord.utils.snowflake_time(removal.message_id)
             refused = isinstance(error, discord.Forbidden | discord.NotFound)
-            if refused and message.created_at > discord.utils.utcnow() - TRIED_FOR:
+            if refused and posted_at > discord.utils.utcnow() - TRIED_FOR:
                 raise OutOfReach(str(error)) from error
             # The bot was put out of the channel, say: an admin has to delete what is left there.
             log.warning("message %d in channel %d stays: %s", removal.message_id, removal.channel_id, error)
 
-    def _is_gone(self, removal: Removal, error: discord.HTTPException) -> bool:
-        """Whether the message is, or its channel with it: "unknown" is not believed of one that the gateway shows."""
-        if not isinstance(error, discord.NotFound):
-            return False
-        return error.code == UNKNOWN_MESSAGE or self._client.get_channel(removal.channel_id) is None
+
+async def delete_message(client: Limner, guild_id: int, channel_id: int, message_id: int) -> None:
+    """Delete the message. One that is gone, or its channel with it, is no error. Raises discord.HTTPException, OSError.
+
+    "Unknown" is not believed of a channel that the gateway shows.
+    """
+    message = client.get_partial_messageable(channel_id, guild_id=guild_id).get_partial_message(message_id)
+    try:
+        await in_open_thread(client, channel_id, message.delete)
+    except discord.NotFound as error:
+        if error.code != UNKNOWN_MESSAGE and client.get_channel(channel_id) is not None:
+            raise

@@ -60,7 +60,8 @@ class Dispatcher:
         self._tidying: asyncio.Task[None] | None = None
 
     async def recover(self) -> None:
-        """Take up what the process before left. Before `run`; the database's lock guarantees that no other one works.
+        """Take up what the process before left. Before `run` and before the first order, so that whatever is there is
+        left: no clock has to tell. The database's lock guarantees that no other process works.
 
         Returns when the rows are right; members are told in the background.
         """

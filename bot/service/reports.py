@@ -17,7 +17,7 @@ from bot.service import bans
 from bot.service.errors import JobNotFound
 from bot.service.moderation_errors import CannotReport, ReportDecided
 from bot.service.storage import Storage
-from db import audits, blocklist, jobs, reports
+from db import audits, blocklist, jobs, removals, reports
 from db.models import Job
 from db.moderation_tables import Report, ReportState
 from db.session import Database
@@ -86,8 +86,8 @@ class Reports:
     async def decide(self, report_id: int, guild_id: int, state: ReportState, *, by: int) -> Decision:
         """Decide all reports about the job, and do what was decided, in one transaction.
 
-        DELETED: the pictures are gone for good; the message is left to the caller. BANNED: the job's member is banned
-        for a day; wake the dispatcher afterwards. Raises ReportDecided, JobNotFound, CannotBan.
+        DELETED: the pictures are gone for good, and the message that shows them is noted to be removed. BANNED: the
+        job's member is banned for a day; wake the dispatcher afterwards. Raises ReportDecided, JobNotFound, CannotBan.
         """
         now = self._clock()
         outcome: bans.BanOutcome | None = None
@@ -100,6 +100,7 @@ class Reports:
             await self._note(session, f"report:{report.id}/{state.value}", f"report {state.value}", report, job, by)
             if state is ReportState.DELETED:
                 await jobs.mark_deleted(session, job.id, now=now)
+                await removals.put_result(session, job, report.message_id)
             elif state is ReportState.BANNED:
                 outcome = await bans.ban(
                     session,

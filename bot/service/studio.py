@@ -33,7 +33,7 @@ from bot.service.outcome import develop
 from bot.service.reports import Reports
 from bot.service.stealth import Stealth
 from bot.service.storage import Storage
-from db import audits, jobs, ledger, turns
+from db import audits, jobs, ledger, removals, turns
 from db.models import Image, Job, JobState
 from db.session import Database
 from generation.events import Finished
@@ -73,7 +73,6 @@ class Studio:
         self._clock = clock
         self.moderation = Moderator(database, storage, clock=clock)
         self.reports = Reports(database, storage, clock=clock)
-        self._since = clock()
         self.office = Office(database, clock=clock, welcome_credits=welcome_credits)
         self.offers = Offers(database, clock)
         self.stealth = Stealth(database, clock)
@@ -263,10 +262,12 @@ class Studio:
         return failed
 
     async def unposted(self) -> list[Job]:
-        """Jobs that an earlier process accepted and for which it noted no waiting message."""
+        """Waiting jobs without a noted waiting message. Before the first order these are an earlier process's; later
+        also those whose messages are just being posted.
+        """
         async with self._database.read() as session:
             waiting = await jobs.in_state(session, JobState.QUEUED)
-        return [job for job in waiting if job.message_id is None and job.created_at <= self._since]
+        return [job for job in waiting if job.message_id is None]
 
     async def undelivered(self) -> Sequence[Job]:
         """Ended jobs whose members have not been told yet."""
@@ -275,9 +276,10 @@ class Studio:
 
     # What members and admins ask
 
-    async def delete(self, job_id: str, member_id: int) -> Job:
+    async def delete(self, job_id: str, member_id: int, message_id: int | None = None) -> Job:
         """Remove the job's pictures for good; the row stays for the books. Deleting again is no error.
 
+        The message that shows them is noted to be removed; `message_id` names it where the row may not know it yet.
         Raises JobNotFound, NotYourJob, AlreadyActive.
         """
         async with self._database.write() as session:
@@ -287,6 +289,7 @@ class Studio:
             if job.state in jobs.ACTIVE:
                 raise AlreadyActive("This job isn't finished yet. Cancel it first, then delete it.")
             await jobs.mark_deleted(session, job_id, now=self._clock())
+            await removals.put_result(session, job, message_id)
             job = await self._existing(session, job_id)
         await asyncio.to_thread(self._storage.delete, job_id)
         return job

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bot.client import Limner
 from db.session import Database
 from sandbox.world import GENERAL_ID
 from tests.acceptance.actors import ADA
@@ -222,6 +223,23 @@ async def test_result_is_deleted_by_menu_before_its_message_is_noted(
     noted.set()
 
 
+async def test_nobody_can_order_before_what_was_left_is_taken_up(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a job that is just being announced would be taken for one that a killed process left."""
+
+    async def recover() -> None:
+        raise OSError("the database is away")
+
+    client = Limner(front.client.settings, front.client.studio, front.client.catalogue)
+    client.dispatcher = front.client.dispatcher
+    monkeypatch.setattr(client.dispatcher, "recover", recover)
+    try:
+        with pytest.raises(OSError, match="away"):
+            await client.start(front.server.token)
+        assert client.ws is None, "the gateway was never opened"
+    finally:
+        await client.close()
+
+
 def _cancel(message: dict[str, Any]) -> str:
     return message["components"][0]["components"][0]["custom_id"]  # type: ignore[no-any-return]
 
@@ -254,10 +272,20 @@ async def test_waiting_message_that_may_not_be_touched_is_removed_later(
     assert await front.ada.credits() == (96 if delivered else 100)
 
 
-async def test_result_whose_message_stays_is_said_to_stay(front: Front) -> None:
+@pytest.mark.parametrize("status", [403, 404])
+async def test_result_whose_message_stays_is_said_to_stay_and_removed_later(front: Front, status: int) -> None:
     message = await result(front, "a stubborn stoat", front.ada)
-    await front.fault("DELETE", EDITS, 403)
+    await front.fault("DELETE", EDITS, status, code=UNKNOWN_CHANNEL if status == 404 else 0)
     answer = await front.ada.menu(message, "Cancel Job")
-    assert "the message couldn't be" in said(answer)
-    again = await front.ada.menu(message, "Cancel Job")
-    assert said(again).startswith("Deleted")
+    assert "the message couldn't be yet" in said(answer)
+    await front.ada.until(lambda ms: message["id"] not in [one["id"] for one in ms], timeout=10)
+
+
+async def test_result_whose_deletion_was_killed_half_way_is_removed_by_the_next_start(front: Front) -> None:
+    message = await result(front, "a hidden hare", front.ada)
+    async with asyncio.timeout(10):
+        while (job := await front.client.studio.job_of_message(int(message["id"]))) is None:
+            pass  # it is up a moment before its id is noted
+    await front.client.studio.delete(job.id, int(ADA))
+    assert await front.client.desk.housekeeper.round()  # what a start begins with
+    assert message["id"] not in [one["id"] for one in await front.ada.messages()]

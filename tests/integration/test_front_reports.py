@@ -109,20 +109,35 @@ async def test_channel_that_the_bot_cannot_post_in_is_refused(front: Front) -> N
 async def test_delete_picture_removes_it_and_closes_the_notice(front: Front) -> None:
     message, notice = await reported(front)
     await in_art(front.ada, custom_id(notice, "Delete picture"), notice)
-    assert message["id"] not in [one["id"] for one in await front.bea.messages()]
+    await front.bea.until(lambda ms: message["id"] not in [one["id"] for one in ms], timeout=10)
     (closed,) = await notices(front)
     assert closed["components"] == []
     assert f"Picture deleted by <@{ADA}>" in closed["embeds"][0]["fields"][-1]["value"]
     job = await front.client.studio.job_of_message(int(message["id"]))
     assert job is not None
     assert job.deleted_at is not None
+    async with asyncio.timeout(10):
+        while await front.client.desk.privacy.removals(1):
+            pass  # it is noted a moment after it is gone
 
 
-async def test_message_that_cannot_be_deleted_is_named(front: Front) -> None:
+async def test_delete_picture_that_was_killed_half_way_is_done_by_the_next_start(front: Front) -> None:
+    """Killed when it was decided, and before the message was removed: "already decided" must be the truth."""
+    message, notice = await reported(front)
+    report_id = int(custom_id(notice, "Delete picture").rpartition(":")[2])
+    await front.client.studio.reports.decide(report_id, GUILD, ReportState.DELETED, by=int(CARL))
+    await in_art(front.ada, custom_id(notice, "Delete picture"), notice)
+    assert "Picture deleted by" in (await followed(front))["embeds"][0]["description"]
+    assert await front.client.desk.housekeeper.round()  # what a start begins with
+    assert message["id"] not in [one["id"] for one in await front.bea.messages()]
+
+
+async def test_message_that_cannot_be_deleted_is_named_and_removed_later(front: Front) -> None:
     message, notice = await reported(front)
     await front.fault("DELETE", rf"/channels/{GENERAL_ID}/messages/\d+$", 403)
     await in_art(front.ada, custom_id(notice, "Delete picture"), notice)
     assert message["id"] in (await followed(front))["content"]
+    await front.bea.until(lambda ms: message["id"] not in [one["id"] for one in ms], timeout=10)
 
 
 @pytest.mark.parametrize("label", ["Delete picture", "Ban 1 day", "Dismiss"])

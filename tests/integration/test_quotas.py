@@ -123,29 +123,52 @@ async def test_pictures_of_the_day_are_counted_until_midnight(shop: Workshop) ->
 
 
 @pytest.mark.parametrize(
-    ("lanes", "have", "text", "advice"),
+    ("lanes", "have", "text", "advice", "followed"),
     [
-        ("all", 1, "a fox", "Use `--relax`, which is free, use `--steps 3` (costs 1) or ask an admin for credits."),
-        ("fast", 3, "a fox", "Use `--steps 9` (costs 3) or ask an admin for credits."),
-        ("fast", 9, "a fox --repeat 3", "Use `--repeat 2` (costs 8) or ask an admin for credits."),
-        ("fast", 4, "a fox --repeat 3", "Use no `--repeat` (costs 4) or ask an admin for credits."),
-        ("fast,turbo", 5, "a fox --turbo", "Use `--fast` (costs 4) or ask an admin for credits."),
-        ("fast", 0, "a fox", "Ask an admin for credits."),
+        ("all", 1, "a fox", "`--relax`, which is free, use `--steps 3` (costs 1)", "a fox --steps 3"),
+        ("all", 0, "a fox --fast", "`--relax`, which is free, instead of `--fast`", "a fox --relax"),
+        ("fast", 3, "a fox", "`--steps 9` (costs 3)", "a fox --steps 9"),
+        ("fast", 1, "a fox --steps 20", "`--steps 3` (costs 1)", "a fox --steps 3"),
+        ("fast", 1, "a fox --quality 2", "`--steps 3` instead of `--quality 2` (costs 1)", "a fox --steps 3"),
+        ("fast", 1, "a fox --q .5", "`--steps 3` instead of `--quality 0.5` (costs 1)", "a fox --steps 3"),
+        ("fast", 1, "a fox --quality 1", "`--steps 3` (costs 1)", "a fox --quality 1 --steps 3"),
+        ("fast", 9, "a fox --repeat 3", "`--repeat 2` (costs 8)", "a fox --repeat 2"),
+        ("fast", 4, "a fox --repeat 3", "no `--repeat` (costs 4)", "a fox"),
+        ("fast", 1, "a fox --repeat 3", "no `--repeat` and `--steps 3` (costs 1)", "a fox --steps 3"),
+        ("fast,turbo", 5, "a fox --turbo", "`--fast` instead of `--turbo` (costs 4)", "a fox --fast"),
+        (
+            *("fast,turbo", 4, "a fox --turbo --repeat 2"),
+            *("no `--repeat` and `--fast` instead of `--turbo` (costs 4)", "a fox --fast"),
+        ),
     ],
 )
 async def test_too_few_credits_say_what_would_fit(
-    shop: Workshop, lanes: str, have: int, text: str, advice: str
+    shop: Workshop, lanes: str, have: int, text: str, advice: str, followed: str
 ) -> None:
     await plan(shop, lanes=lanes, is_default=True)
     if have:
         await shop.studio.accounts.grant(ADA, have, by=BEA, id="grant:1")
     with pytest.raises(InsufficientCredits) as refusal:
         await shop.imagine(text)
-    assert str(refusal.value).endswith(f"you have {have}. {advice}")
-    if "(costs" in advice and "--repeat" not in text:
-        flag = advice.split("`")[-2]
-        job = await shop.imagine(f"a fox {flag}")
-        assert f"(costs {job.price})" in advice
+    assert str(refusal.value).endswith(f"you have {have}. Use {advice} or ask an admin for credits.")
+    price = sum(job.price for job in await shop.submit(shop.order(followed)))
+    assert f"(costs {price})" in advice or price == 0
+
+
+async def test_too_few_credits_for_anything_leave_the_admin(shop: Workshop) -> None:
+    await plan(shop, lanes="fast", is_default=True)
+    with pytest.raises(InsufficientCredits) as refusal:
+        await shop.imagine("a fox")
+    assert str(refusal.value).endswith("you have 0. Ask an admin for credits.")
+
+
+async def test_too_few_credits_for_a_button_say_what_to_start_again_with(shop: Workshop) -> None:
+    await plan(shop, lanes="fast", is_default=True)
+    await shop.studio.accounts.grant(ADA, 9, by=BEA, id="grant:1")
+    parent = await shop.finished(shop.order("a fox --quality 2"))
+    with pytest.raises(InsufficientCredits) as refusal:
+        await shop.submit(shop.press(JobAction.REROLL, parent))
+    assert "Start it again with `/imagine` and use `--steps 3` instead of `--quality 2` (costs 1)" in str(refusal.value)
 
 
 async def test_leaving_does_not_bring_the_days_pictures_anew(shop: Workshop) -> None:

@@ -97,14 +97,15 @@ async def cleaned_up(shop: Workshop) -> bool:
     return shop.files() == []
 
 
-async def test_order_of_the_new_process_is_not_taken_for_an_orphan(shop: Workshop) -> None:
-    shop.start()
-    shop.clock.advance(1)
-    (ticket,) = await shop.studio.submit(shop.order())
-    await shop.dispatcher.recover()
-    await shop.post_waiting(ticket)
-    (row,) = await shop.until_told(ticket.job.id)
-    assert row.state is JobState.SUCCEEDED
+@pytest.mark.parametrize("text", ["a fox", "a fox --relax"])
+async def test_clock_that_was_set_back_hides_no_job_that_was_left(shop: Workshop, text: str) -> None:
+    left, found = [(await shop.studio.submit(shop.order(text)))[0].job for _ in range(2)]
+    shop.channel.waiting[found.id] = 8000
+    shop.clock.advance(-3600)
+    await shop.restart()
+    rows = await shop.until_told(left.id, found.id)
+    assert [row.state for row in rows] == [JobState.CANCELLED, JobState.SUCCEEDED]
+    assert await shop.pending() == 0
 
 
 async def test_stop_in_the_middle_of_drawing_draws_again(shop: Workshop) -> None:

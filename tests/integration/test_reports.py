@@ -8,7 +8,9 @@ import pytest
 
 from bot.service.errors import JobNotFound
 from bot.service.moderation_errors import Banned, CannotBan, CannotReport, ReportDecided
+from bot.service.orders import Posted
 from bot.service.reports import Filed, ReportState
+from db import erasure
 from db.models import Job, JobState
 from tests.integration.workshop import ADA, BEA, CARL, Workshop
 
@@ -88,6 +90,37 @@ async def test_deleting_removes_the_pictures_for_good(shop: Workshop) -> None:
     assert decision.job.deleted_at == shop.clock.now()
     assert shop.files() == []
     assert ("report deleted", CARL) in await actions(shop)
+
+
+@pytest.mark.parametrize(("state", "goes"), [(ReportState.DELETED, True), (ReportState.BANNED, False)])
+async def test_message_of_deleted_pictures_is_noted_to_be_removed(
+    shop: Workshop, state: ReportState, goes: bool
+) -> None:
+    """In the same transaction: a kill before it is gone must not leave it standing."""
+    job = await shop.finished()
+    await decide(shop, await posted(shop, job), state)
+    assert await shop.to_be_removed() == ([(job.result_message_id, job.channel_id)] if goes else [])
+
+
+async def test_message_that_went_out_directly_is_noted_beside_the_one_that_was_reported(shop: Workshop) -> None:
+    job = await shop.claimed()
+    await shop.studio.settle(job, shop.drawn(job))
+    filed = await shop.studio.reports.file(job, BEA, 9800)  # found by its buttons, not noted yet
+    await shop.studio.delivered(job.id, Posted(9900, 44))
+    await decide(shop, filed.report.id, ReportState.DELETED)
+    assert await shop.to_be_removed() == [(9800, 11), (9900, 44)]
+
+
+async def test_report_of_somebody_who_was_forgotten_has_no_message_to_remove(shop: Workshop) -> None:
+    job = await shop.finished()
+    report_id = await posted(shop, job)
+    async with shop.database.write() as session:
+        await erasure.request(session, ADA, now=shop.clock.now())
+        await erasure.anonymise(session, ADA, now=shop.clock.now())
+    before = await shop.to_be_removed()
+    assert (job.result_message_id, job.channel_id) in before
+    await decide(shop, report_id, ReportState.DELETED)
+    assert await shop.to_be_removed() == before
 
 
 async def test_banning_bans_for_a_day_and_cancels(shop: Workshop) -> None:

@@ -19,7 +19,7 @@ from bot.service.errors import (
     QueueFull,
 )
 from bot.service.limits import RESERVATION_TTL
-from bot.service.orders import Order, Ticket
+from bot.service.orders import Order, Posted, Ticket
 from db.models import JobState
 from db.session import Database
 from generation.recipe import Lane
@@ -386,6 +386,24 @@ async def test_deleted_job_keeps_its_row_and_loses_its_files(shop: Workshop) -> 
         deleted = await shop.studio.delete(job.id, ADA)
         assert deleted.deleted_at is not None
     assert shop.files() == []
+
+
+async def test_message_of_a_deleted_job_is_noted_to_be_removed(shop: Workshop) -> None:
+    """In the same transaction: a kill before it is gone must not leave it standing."""
+    shown, hasty, unshown = await shop.finished(), await shop.claimed(), await shop.claimed()
+    for job in (hasty, unshown):
+        await shop.studio.settle(job, shop.drawn(job))
+    direct = await shop.claimed()
+    await shop.studio.settle(direct, shop.drawn(direct))
+    await shop.studio.delivered(direct.id, Posted(9900, 44))
+    with pytest.raises(NotYourJob):
+        await shop.studio.delete(shown.id, BEA, shown.result_message_id)
+    assert await shop.to_be_removed() == []
+    await shop.studio.delete(shown.id, ADA, shown.result_message_id)
+    await shop.studio.delete(hasty.id, ADA, 9800)  # its row doesn't know the message yet
+    await shop.studio.delete(unshown.id, ADA)
+    await shop.studio.delete(direct.id, ADA)
+    assert await shop.to_be_removed() == [(shown.result_message_id, 11), (9800, 11), (9900, 44)]
 
 
 async def test_active_job_cannot_be_deleted(shop: Workshop) -> None:

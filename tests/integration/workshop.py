@@ -22,7 +22,7 @@ from bot.service.dispatcher import Dispatcher
 from bot.service.orders import Order, Posted, Ticket
 from bot.service.storage import Storage
 from bot.service.studio import Studio
-from db import jobs, ledger
+from db import jobs, ledger, removals
 from db.models import Base, Image, Job, Member, Transfer
 from db.session import Database
 from generation.events import Finished, GeneratedImage, Started, StepFinished
@@ -288,6 +288,11 @@ class Workshop:
                 for table in (Member, Job, Transfer)
             ]
         return members, rows, transfers
+
+    async def to_be_removed(self) -> list[tuple[int, int]]:
+        """The messages that the housekeeper is to remove, each with its channel."""
+        async with self.database.read() as session:
+            return [(one.message_id, one.channel_id) for one in await removals.page(session, limit=100)]
 
     def files(self) -> list[str]:
         folders = [self.root / name for name in ("inputs", "results", "staging")]
