@@ -168,7 +168,7 @@ class ChannelDelivery:
         await self._remove_waiting(job)
 
     async def gave_up(self, job: Job, reason: str) -> None:
-        """Say on the waiting message why the member gets no result, or have it removed once that works."""
+        """Say on the waiting message why the member gets no result; otherwise it is removed, as the studio noted."""
         await self._stop_progress(job)
         if job.message_id is None:
             return
@@ -177,7 +177,9 @@ class ChannelDelivery:
             await self._rewrite(job, job.message_id, text)
         except (discord.HTTPException, OSError) as error:
             log.info("job %s: nor can its waiting message be edited: %s", job.id, error)
-            await self._remove_later(job, job.message_id)
+            self._client.desk.housekeeper.wake()
+        else:
+            await self._client.desk.privacy.removed([job.message_id])
 
     async def is_age_restricted(self, job: Job) -> bool:
         """Whether only grown-ups see the job's channel; False when that can't be found out now."""

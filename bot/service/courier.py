@@ -50,7 +50,7 @@ class Delivery(Protocol):
         ...
 
     async def gave_up(self, job: Job, reason: str) -> None:
-        """Say on the waiting message why the member gets no result, or have it removed once that works."""
+        """Say on the waiting message why the member gets no result. It is noted to be removed, unless that works."""
         ...
 
     async def is_age_restricted(self, job: Job) -> bool:

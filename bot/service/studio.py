@@ -240,10 +240,16 @@ class Studio:
             await jobs.mark_delivered(session, job_id, now=self._clock(), message_id=message_id, channel_id=channel_id)
 
     async def undeliverable(self, job: Job) -> None:
-        """There is nowhere to tell the member: never tried again; what was charged is refunded, once."""
+        """There is nowhere to tell the member: never tried again; what was charged is refunded, once.
+
+        The waiting message is noted to be removed, unless it can be made to say so (`Privacy.removed`).
+        """
         async with self._database.write() as session:
             if await jobs.mark_undeliverable(session, job.id, now=self._clock()):
-                await settlement.give_back(session, await self._existing(session, job.id), now=self._clock())
+                job = await self._existing(session, job.id)
+                await settlement.give_back(session, job, now=self._clock())
+                if job.message_id is not None:
+                    await removals.put(session, job.message_id, guild_id=job.guild_id, channel_id=job.channel_id)
 
     async def expire(self) -> list[str]:
         """Release reservations past their time; the ids of active jobs that held one and are FAILED now.

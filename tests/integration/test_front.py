@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bot.client import Limner
+from bot.delivery.channel import ChannelDelivery
 from db.session import Database
 from sandbox.world import GENERAL_ID
 from tests.acceptance.actors import ADA
@@ -60,6 +61,9 @@ async def test_result_whose_files_are_lost_is_said_so_for_good(front: Front, mon
     shown = said(await front.ada.command("admin job", message=waiting["id"]))
     assert "Price: 4 credits, 4 charged, from the member" in shown
     assert "Refunded: 4 credits" in shown
+    async with asyncio.timeout(10):
+        while await front.client.desk.privacy.removals(1):
+            pass  # what it says is up a moment before it is noted
     assert "Delivery: given up <t:" in shown
 
 
@@ -279,6 +283,25 @@ async def test_result_whose_message_stays_is_said_to_stay_and_removed_later(fron
     answer = await front.ada.menu(message, "Cancel Job")
     assert "the message couldn't be yet" in said(answer)
     await front.ada.until(lambda ms: message["id"] not in [one["id"] for one in ms], timeout=10)
+
+
+async def test_waiting_message_is_removed_by_the_next_start_when_a_kill_kept_it_from_saying_why(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = asyncio.Event()
+
+    async def kill(*_: Any) -> None:
+        killed.set()
+
+    monkeypatch.setattr(ChannelDelivery, "gave_up", kill)
+    front.backend.hold()
+    waiting = (await front.ada.command("imagine", prompt="a killed kiwi"))["messages"][0]
+    await front.fault("POST", MESSAGES, 400)
+    front.backend.release()
+    await asyncio.wait_for(killed.wait(), 10)
+    assert await front.client.desk.housekeeper.round()  # what a start begins with
+    assert waiting["id"] not in [one["id"] for one in await front.ada.messages()]
+    assert await front.ada.credits() == 100
 
 
 async def test_result_whose_deletion_was_killed_half_way_is_removed_by_the_next_start(front: Front) -> None:
