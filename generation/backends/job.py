@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import torch
-
+from generation.engine.faults import is_out_of_memory
 from generation.engine.hub import forget_frames
 from generation.engine.request import Request
 from generation.errors import Cancelled, GenerationError, OutOfMemory
@@ -56,6 +55,6 @@ def as_generation_error(error: BaseException) -> GenerationError:
     forget_frames(error)
     if isinstance(error, GenerationError):
         return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error) or isinstance(error, MemoryError):
         return OutOfMemory("The picture needs more memory than the device has. Ask for a smaller or shorter job.")
     return GenerationError(f"Drawing failed ({type(error).__name__}: {error}). Try again, or tell the server's admin.")

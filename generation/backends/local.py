@@ -1,6 +1,6 @@
-"""Draws in this process: an asyncio front, the engine's thread, pools for everything that would hold up its tick.
+"""Draws in this process: an asyncio front, the engine's thread, workers for everything that would hold up its tick.
 
-A request's way: `submit` (loop) -> load if need be (loader thread) -> read inputs (side pool) -> engine thread, which
+A request's way: `submit` (loop) -> load if need be (loader thread) -> read inputs (side thread) -> engine thread, which
 sends it to the encoder thread before its first step and to the finisher thread after its last -> PNG (finisher thread)
 -> events (loop). A model stays pinned from the first to the last of these.
 """
@@ -12,8 +12,9 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from generation.backend import ModelInfo, Speed
 from generation.backends.job import Job
 from generation.backends.residents import Residents
 from generation.backends.stream import EventStream
+from generation.engine.faults import is_lost
 from generation.engine.request import Request
-from generation.engine.thread import STOPPED, EngineThread
-from generation.engine.watchdog import Watchdog
+from generation.engine.thread import CRASHED, STOPPED, EngineThread
+from generation.engine.watchdog import Watch
+from generation.engine.worker import Worker
 from generation.errors import Cancelled, EngineBusy, EngineStopped
 from generation.events import Event, Failed, Finished, Started, StepFinished
 from generation.images.preview import preview_due, render_preview
@@ -40,8 +43,13 @@ log = logging.getLogger(__name__)
 
 STUCK = "The device has stopped answering. The job is kept; the server's admin has to restart the bot."
 
+# Until when nothing is called stuck, whatever it does. Ticks, encoding, decoding and trying a model out:
 PATIENCE_S = 300.0  # the first ticks on a GPU also load kernels; a large picture is done in seconds
 PATIENCE_CPU_S = 3600.0  # a large model may well take minutes for a step
+# Reading a model: the largest have 110 GB, and a new one is read twice, here at 30 MB/s. Downloads aren't watched.
+PATIENCE_READING_S = 7200.0
+# Closing: what still runs then is lost anyway, but for pictures being finished. Supervisors kill after 90 seconds.
+PATIENCE_CLOSING_S = 60.0
 LOOK_EVERY_S = 5.0
 
 
@@ -50,8 +58,8 @@ class LocalBackend:
 
     data_dir: where recipes' `image` and `mask` live, and where models and digests are kept. device: "auto", "cpu" or
     "cuda[:n]". max_requests: how many requests may be anywhere between `submit` and their last event. speed: the
-    operator's wishes. watchdog: says when a tick takes too long. taesd: folders or cached hub ids of small decoders for
-    previews, for whichever models they suit.
+    operator's wishes. clock: for the watchdogs. taesd: folders or cached hub ids of small decoders for previews, for
+    whichever models they suit.
     Raises UnknownModel for a device that isn't there. `submit` takes the slot at once, before the first iteration.
     """
 
@@ -62,7 +70,7 @@ class LocalBackend:
         device: str = "auto",
         max_requests: int = 16,
         speed: Speed | None = None,
-        watchdog: Watchdog | None = None,
+        clock: Callable[[], float] = time.monotonic,
         objects: Objects | None = None,
         taesd: Sequence[str] = (),
     ) -> None:
@@ -72,19 +80,26 @@ class LocalBackend:
         self._max_requests = max_requests
         self._speed = speed or Speed()
         self._objects = objects
-        self._watchdog = watchdog or Watchdog(PATIENCE_S if self._device.type == "cuda" else PATIENCE_CPU_S)
+        self._watch = Watch(PATIENCE_S if self._device.type == "cuda" else PATIENCE_CPU_S, clock)
         self._engine = EngineThread(
             compiles=self._device.type == "cuda" if self._speed.compile is None else self._speed.compile,
-            watchdog=self._watchdog,
+            watch=self._watch.over,
             refuse=self._refuse,
             ended=lambda reason: self._send(self._fail_all, reason),
         )
-        self._models = Residents(self._engine.engine, data_dir, self._device, self._speed, taesd)
+        reading = self._watch.over("reading a model", PATIENCE_READING_S)
+        trying = self._watch.over("trying a model out")
+        self._models = Residents(
+            self._engine.engine, data_dir, self._device, self._speed, reading=reading, trying=trying, taesd=taesd
+        )
         self._jobs: dict[str, Job] = {}
         self._arrivals = itertools.count()
         self._refusal: str | None = None
-        self._loader = ThreadPoolExecutor(1, "limner-load")
-        self._side = ThreadPoolExecutor(2, "limner-side")
+        self._loader = Worker("limner-load")
+        self._side = Worker("limner-side", self._watch.over("reading inputs", PATIENCE_READING_S), threads=2)
+        self._closing = self._watch.over("closing", PATIENCE_CLOSING_S)
+        self._left_behind = False
+        self._closed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- Backend, on the event loop ----------------------------------------------------------------------------------
@@ -96,11 +111,26 @@ class LocalBackend:
             raise EngineStopped(self._refusal)
 
         def pin_and_unpin() -> ModelInfo:
-            info = self._models.pin(source).info
+            try:
+                info = self._models.pin(source).info
+            except BaseException as error:
+                if self._crashes(error):
+                    raise EngineStopped(CRASHED) from error
+                raise
             self._models.unpin(source)
             return info
 
-        return await loop.run_in_executor(self._loader, pin_and_unpin)
+        loading = loop.run_in_executor(self._loader, pin_and_unpin)
+        closed = asyncio.ensure_future(self._closed.wait())
+        either: set[asyncio.Future[Any]] = {loading, closed}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if loading.done() and not loading.cancelled():
+                return loading.result()
+            raise EngineStopped(self._refusal)
+        finally:
+            loading.cancel()
+            closed.cancel()
 
     def capacity(self) -> int:
         """See `Backend.capacity`."""
@@ -138,12 +168,20 @@ class LocalBackend:
         return True
 
     async def aclose(self) -> None:
-        """See `Backend.aclose`. Waits for the thread; a model that is being loaded is waited for, too."""
+        """See `Backend.aclose`. Waits for the threads, also for a model that is being loaded; but not for ever."""
         self._refuse(STOPPED)
         self._engine.stop()
-        await asyncio.to_thread(self._join)
+        if self._loop is None:
+            return
+        if not self._left_behind:
+            # A thread of its own: whatever the loop has for such calls is waited for at the end of the process.
+            threading.Thread(target=self._join, name="closing", daemon=True).start()
+            with self._closing.working():
+                await self._closed.wait()
+        self._looking.cancel()
         self._fail_all(STOPPED)
-        self._models.clear()
+        if not self._left_behind:
+            self._models.clear()
 
     # -- event loop, inside ------------------------------------------------------------------------------------------
 
@@ -151,25 +189,32 @@ class LocalBackend:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._engine.start()
-            self._loop.call_later(LOOK_EVERY_S, self._look_after)
+            self._looking = self._loop.call_later(LOOK_EVERY_S, self._look_after)
         return self._loop
 
     def _look_after(self) -> None:
-        """Tell everybody when the device hangs: no error would ever come."""
+        """Tell everybody when the device hangs: no error would ever come. Also while closing, which may hang, too."""
         assert self._loop is not None
-        if (seconds := self._watchdog.stuck_for()) is not None:
-            log.critical("the device has not answered for %.0f s; restart the bot", seconds)
-            self._fail_all(STUCK)
-        elif self._refusal is None:
-            self._loop.call_later(LOOK_EVERY_S, self._look_after)
+        stuck = self._watch.stuck()
+        if not stuck:
+            self._looking = self._loop.call_later(LOOK_EVERY_S, self._look_after)
+            return
+        log.critical("%s; it is left behind: restart the bot", ", ".join(stuck))
+        self._left_behind = True
+        self._fail_all(STUCK)
+        self._engine.stop()
+        self._shutdown(wait=False)
+        self._closed.set()
 
     def _join(self) -> None:
-        hangs = self._refusal == STUCK  # then nothing that waits for the device would ever end
-        if not hangs:
-            self._engine.join()
-        for pool in (self._loader, self._side):
-            pool.shutdown(wait=not hangs, cancel_futures=True)
-        self._engine.shutdown(wait=not hangs)
+        self._engine.join()
+        self._shutdown(wait=True)
+        self._send(self._closed.set)
+
+    def _shutdown(self, *, wait: bool) -> None:
+        for worker in (self._loader, self._side):
+            worker.shutdown(wait=wait, cancel_futures=True)
+        self._engine.shutdown(wait=wait)
 
     def _put(self, job: Job, event: Event) -> None:
         """Hand the event to the reader. After a terminal one nothing else passes."""
@@ -191,10 +236,10 @@ class LocalBackend:
         self._refuse(reason)
         for job in list(self._jobs.values()):
             job.cancelled = False
-            self._put(job, job.failed(EngineStopped(reason)))
+            self._put(job, job.failed(EngineStopped(self._refusal)))
 
     # -- other threads -----------------------------------------------------------------------------------------------
-    # They catch BaseException: a pool keeps what escapes to itself, and the reader would wait for ever.
+    # They catch BaseException: a worker keeps what escapes to itself, and the reader would wait for ever.
 
     def _send(self, callback: Callable[..., None], *args: Any) -> None:
         """Call on the event loop, from any thread. A loop that is gone has no readers left."""
@@ -208,7 +253,8 @@ class LocalBackend:
         try:
             model = self._models.pin(job.recipe.model)
         except BaseException as error:
-            self._send(self._put, job, job.failed(error))
+            if not self._crashes(error):
+                self._send(self._put, job, job.failed(error))
             return
         self._prepare(job, model)
 
@@ -240,8 +286,8 @@ class LocalBackend:
         self._send(self._put, job, StepFinished(request.steps_done, request.total_steps, preview))
         # A preview would show what there is somebody to object to.
         if drawing.previewable and self._objects is None and preview_due(request.steps_done, request.total_steps):
-            lane = self._engine.finisher if isinstance(drawing.model.preview, Taesd) else self._side
-            lane.submit(self._render_preview, job, request, drawing, latents)
+            worker = self._engine.finisher if isinstance(drawing.model.preview, Taesd) else self._side
+            worker.submit(self._render_preview, job, request, drawing, latents)
 
     def _render_preview(self, job: Job, request: Request, drawing: Drawing, latents: torch.Tensor) -> None:
         """For the next step's event; after the last one, or a cancel, nobody would see it any more."""
@@ -262,7 +308,7 @@ class LocalBackend:
                 self._side.submit(self._end, job, job.failed(error))
             else:
                 self._engine.finisher.submit(self._finish, job, drawing, drawn)
-        except RuntimeError:  # the pool is shut: aclose tells the reader
+        except RuntimeError:  # the worker is shut down: aclose tells the reader
             self._models.unpin(job.recipe.model)
 
     def _finish(self, job: Job, drawing: Drawing, drawn: Drawn) -> None:
@@ -274,6 +320,8 @@ class LocalBackend:
                 event = job.failed(Cancelled())
         except BaseException as error:
             log.exception("finishing %s failed", job.id)
+            if self._crashes(error):
+                return
             event = job.failed(error)
         self._end(job, event)
 
@@ -283,3 +331,10 @@ class LocalBackend:
             event = dataclasses.replace(event, device_s=job.device_s())
         self._models.unpin(job.recipe.model)
         self._send(self._put, job, event)
+
+    def _crashes(self, error: BaseException) -> bool:
+        """Whether the device was lost on the way to the error. Then the engine ends, and tells this reader, too."""
+        if not is_lost(error):
+            return False
+        self._engine.crash(error)
+        return True

@@ -15,10 +15,12 @@ import torch
 from generation.backend import Speed
 from generation.engine.calls import Denoiser
 from generation.engine.engine import Engine
+from generation.engine.faults import is_lost
 from generation.engine.float8 import is_in_float8, store_in_float8
 from generation.engine.knee import KneeFile, Knees, shape_class
 from generation.engine.profiling import area_of, measure_knee, profile_like
 from generation.engine.selfcheck import merges_exactly
+from generation.engine.watchdog import Watchdog
 from generation.errors import UnknownModel
 from generation.pipelines.cache import ModelCache
 from generation.pipelines.calling import vae_scale_factor
@@ -31,44 +33,59 @@ log = logging.getLogger(__name__)
 class Residents(ModelCache):
     """A model cache whose models are ready to be drawn with: an engine has adopted their denoisers.
 
-    data_dir: where models and what was found out about them are kept. taesd: see `loader.load`.
+    data_dir: where models and what was found out about them are kept. reading, trying: watch what a disk does and what
+    the device alone does. taesd: see `loader.load`.
     """
 
     def __init__(
-        self, engine: Engine, data_dir: Path, device: torch.device, speed: Speed, taesd: Sequence[str] = ()
+        self,
+        engine: Engine,
+        data_dir: Path,
+        device: torch.device,
+        speed: Speed,
+        *,
+        reading: Watchdog,
+        trying: Watchdog,
+        taesd: Sequence[str] = (),
     ) -> None:
         super().__init__(self._settle, self._leave, budget_bytes=memory_budget(device))
         self._engine = engine
         self._data_dir = data_dir
         self._device = device
         self._speed = speed
+        self._reading, self._trying = reading, trying
         self._taesd = taesd
         self._measured = KneeFile(data_dir / "models" / "knees.json")
         self._denoisers: dict[LoadedModel, list[Denoiser]] = {}
 
     def _settle(self, source: str) -> LoadedModel:
         model = self._read(source)
+        with self._trying.working():
+            self._denoisers[model] = self._adopt(model)
+        return model
+
+    def _adopt(self, model: LoadedModel) -> list[Denoiser]:
         main, *others = model.denoisers
         self._speed_up(main)
         mergeable = merges_exactly(main)
         knees = self._knees(model) if mergeable else None
         loras, compiles = model.loras.rows, not is_in_float8(main)
         adopted = [self._engine.adopt(main, mergeable=mergeable, knees=knees, adapters=loras, may_compile=compiles)]
-        adopted += [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
-        self._denoisers[model] = adopted
-        return model
+        return adopted + [self._engine.adopt(other, mergeable=merges_exactly(other)) for other in others]
 
     def _read(self, source: str) -> LoadedModel:
-        model = load(source, self._data_dir, self._device, self._taesd)
+        model = load(source, self._data_dir, self._device, self._taesd, self._reading.working)
         if source not in self._speed.float8:
             return model
-        if store_in_float8(model.denoiser):
+        with self._trying.working():
+            stored = store_in_float8(model.denoiser)
+        if stored:
             model.weigh()
             return model
         log.warning("%s is drawn with as it is, not in 8 bit", source)
         model.close()
         del model  # before its like comes
-        return load(source, self._data_dir, self._device, self._taesd)
+        return load(source, self._data_dir, self._device, self._taesd, self._reading.working)
 
     def _leave(self, model: LoadedModel) -> None:
         for denoiser in self._denoisers.pop(model):
@@ -102,7 +119,9 @@ class Residents(ModelCache):
                 native = measure_knee(model.denoiser, side)
                 if not self._engine.busy:  # what is measured beside other work is good enough for now, not to be kept
                     self._measured.add(key, native)
-        except Exception:
+        except Exception as error:
+            if is_lost(error):
+                raise
             log.exception("how wide forwards of %s are worth making can't be measured", model.info.source)
             return None
         find = functools.partial(profile_like, model.denoiser, native=native, native_side=side)

@@ -20,6 +20,7 @@ from generation.engine.calls import Denoiser, ForwardCall, extent
 from generation.engine.compiling import CompiledForward
 from generation.engine.cutoff import conditional_half, doubled
 from generation.engine.families import FAMILIES, Rows
+from generation.engine.faults import Inputs, is_lost, is_out_of_memory
 from generation.engine.hub import Errand, Fiber, Hub, forget_frames
 from generation.engine.knee import Knees
 from generation.engine.order import Order
@@ -152,7 +153,8 @@ class Engine:
         """End every request with EngineStopped. Their `finally` blocks run."""
         for request in [*self._waiting, *self._running]:
             self._end(request, EngineStopped(reason))
-            if self._running.pop(request, None) is not None:  # its pipeline swallowed the error and asked for more
+            # Its pipeline swallowed the error and asked for more, or had died with the device.
+            if self._running.pop(request, None) is not None:
                 self._order.leave(request)
             request.end(None, EngineStopped(reason))
 
@@ -172,7 +174,7 @@ class Engine:
                 self._hub.throw(fiber, answer.error)
             else:
                 self._hub.resume(fiber, answer.result)
-            self._collect(request, fiber)
+            self._go_on(request, fiber)
 
     def _admit(self) -> None:
         """Start waiting requests. Beside running ones only one per tick: what a pipeline prepares holds them up."""
@@ -183,7 +185,7 @@ class Engine:
             request.status = Status.RUNNING
             self._order.enter(request)
             fiber = self._running[request] = self._hub.start(request.body)
-            self._collect(request, fiber)
+            self._go_on(request, fiber)
 
     def _choose(self) -> list[tuple[Request, ForwardCall]]:
         """The request whose turn it is, with everything that can and may ride along, in the same order."""
@@ -199,15 +201,20 @@ class Engine:
                 group.append((request, call))
         return group
 
-    def _forward(self, group: Sequence[tuple[Request, ForwardCall]]) -> None:
-        """Run the group as one; if that fails, run its calls one by one, so that only the guilty one gets the error."""
+    def _forward(self, group: Sequence[tuple[Request, ForwardCall]], *, again: bool = False) -> None:
+        """Run the group as one; if that fails, run its calls one by one, so that only the guilty one gets the error.
+
+        again: this is the second try of a call that found no room.
+        """
         for request, _ in group:
             request.start()
-        watch = Stopwatch(group[0][1].denoiser.module)
+        first = group[0][1]
+        alone = Inputs(first.args, first.kwargs) if len(group) == 1 and not again else None
+        watch = Stopwatch(first.denoiser.module)
         try:
             outputs = run_merged([call for _, call in group])
         except Exception as error:
-            self._fail(group, error)
+            self._fail(group, error, alone)
             return
         watch.stop()
         self.forwards += 1
@@ -219,20 +226,36 @@ class Engine:
             self._profiler.note(call.denoiser, call.area)
             self._answers[request] = _Answer(doubled(output) if call.answers_twice else output)
 
-    def _fail(self, group: Sequence[tuple[Request, ForwardCall]], error: Exception) -> None:
+    def _fail(self, group: Sequence[tuple[Request, ForwardCall]], error: Exception, alone: Inputs | None) -> None:
+        """alone: what a single call was made with, if it may be made once more. Raises when the device is lost."""
+        if is_lost(error):
+            raise error
         log.warning("a forward of %d calls failed:\n%s", len(group), "".join(traceback.format_exception(error)))
         forget_frames(error)
-        if len(group) == 1:
-            self._answers[group[0][0]] = _Answer(error=error)
-            return
-        if isinstance(error, torch.OutOfMemoryError):
+        no_room = is_out_of_memory(error)
+        if no_room:
             torch.cuda.empty_cache()
-            # Failing at every step again would cost more than merging gains.
-            rows, area = extent([call for _, call in group])
-            first = group[0][1]
-            first.denoiser.most_load[first.signature] = rows * area // 2
-        for member in group:
-            self._forward([member])
+        if len(group) > 1:
+            if no_room:
+                # Failing at every step again would cost more than merging gains.
+                rows, area = extent([call for _, call in group])
+                first = group[0][1]
+                first.denoiser.most_load[first.signature] = rows * area // 2
+            for member in group:
+                self._forward([member])
+            return
+        request, call = group[0]
+        if no_room and alone is not None and (inputs := alone.again()) is not None:
+            call.args, call.kwargs = inputs
+            self._forward(group, again=True)
+        else:
+            self._answers[request] = _Answer(error=error)
+
+    def _go_on(self, request: Request, fiber: Fiber) -> None:
+        """`_collect` within a tick. Raises what a lost device answered to the fiber; `stop` will end the request."""
+        if fiber.dead and fiber.error is not None and is_lost(fiber.error):
+            raise fiber.error
+        self._collect(request, fiber)
 
     def _collect(self, request: Request, fiber: Fiber) -> None:
         """Report the request's end if its fiber has ended; else see to what it stopped for: an errand or a call."""
@@ -261,5 +284,6 @@ class Engine:
             self._waiting.remove(request)
             request.end(None, error)
             return
-        self._hub.throw(fiber, error)
-        self._collect(request, fiber)
+        if not fiber.dead:  # else the device was lost under it
+            self._hub.throw(fiber, error)
+            self._collect(request, fiber)

@@ -14,6 +14,7 @@ import torch
 from generation.engine import probes
 from generation.engine.calls import Denoiser, ForwardCall
 from generation.engine.families import FAMILIES
+from generation.engine.faults import is_lost
 from generation.engine.knee import Knee, Measurement, finished, measuring, shape_class, timing
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Profiler:
                 self._wanted.pop(wanted, None)
 
     def step(self) -> None:
-        """One forward of one measurement. What fails is not tried again."""
+        """One forward of one measurement. What fails is not tried again. Raises when the device is lost."""
         first = next(iter(self._wanted.items()), None)
         if first is None:  # the denoiser has just left
             return
@@ -101,6 +102,8 @@ class Profiler:
         except StopIteration as end:
             knees.learn(area, end.value)
         except Exception as error:  # some variants stand fewer sizes than their pictures come in
+            if is_lost(error):
+                raise
             log.warning("forwards for %d positions can't be measured: %s", area, error)
             knees.learn(area, None)
         self._wanted.pop(wanted, None)

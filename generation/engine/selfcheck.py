@@ -15,6 +15,7 @@ from generation.engine.batching import run_merged
 from generation.engine.calls import Denoiser, ForwardCall
 from generation.engine.exactness import alike, difference
 from generation.engine.families import FAMILIES
+from generation.engine.faults import is_lost
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ def merges_exactly(module: torch.nn.Module) -> bool:
             pairs = [(call(), merged) for call, merged in zip(calls, run_merged(calls), strict=True)]
             worst = max(difference(alone, merged) for alone, merged in pairs)
         except Exception as error:  # an unusual variant of a class must not keep its checkpoint from loading
+            if is_lost(error):
+                raise
             log.warning("%s can't be probed and will run unmerged: %s", name, error)
             return False
     if not alike(pairs[0][0], worst):

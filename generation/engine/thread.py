@@ -11,7 +11,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -19,6 +18,7 @@ from generation.engine.engine import Engine
 from generation.engine.hub import Errand, forget_frames
 from generation.engine.request import Request
 from generation.engine.watchdog import Watchdog
+from generation.engine.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,9 @@ CRASHED = "The engine stopped after an internal error; the server's admin finds 
 class EngineThread:
     """An engine and the only thread that may call it, apart from adopting and releasing models.
 
-    compiles: whether forwards are compiled, in a thread of their own. refuse: called before the engine stops its
-    requests, with the reason, so that nobody submits again. ended: called after that. Both in the engine's thread.
+    compiles: whether forwards are compiled, in a thread of their own. watch: makes the watchdog for a kind of work.
+    refuse: called before the engine stops its requests, with the reason, so that nobody submits again. ended: called
+    after that. Both in the engine's thread.
     `finisher` is where pictures are decoded, one after another; whoever finishes pictures may use it, too.
     """
 
@@ -38,15 +39,15 @@ class EngineThread:
         self,
         *,
         compiles: bool,
-        watchdog: Watchdog,
+        watch: Callable[[str], Watchdog],
         refuse: Callable[[str], None],
         ended: Callable[[str], None],
     ) -> None:
-        self._compiler = ThreadPoolExecutor(1, "limner-compile")
-        self._encoder = ThreadPoolExecutor(1, "limner-encode")
-        self.finisher = ThreadPoolExecutor(1, "limner-finish")
+        self._compiler = Worker("limner-compile")  # takes minutes, and nobody waits for it
+        self._encoder = Worker("limner-encode", watch("encoding"))
+        self.finisher = Worker("limner-finish", watch("decoding and finishing"))
         self.engine = Engine(self._send_away, self._compiler.submit if compiles else None)
-        self._watchdog, self._refuse, self._ended = watchdog, refuse, ended
+        self._watchdog, self._refuse, self._ended = watch("a tick"), refuse, ended
         self._mailbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="limner-engine", daemon=True)
 
@@ -64,15 +65,19 @@ class EngineThread:
         """At the next tick."""
         self._mailbox.put(None)
 
+    def crash(self, error: BaseException) -> None:
+        """End as if a tick had raised the error: another thread has found out that the device is lost."""
+        self._mailbox.put(functools.partial(_raise, error))
+
     def join(self) -> None:
-        """After `stop`: wait for the last tick, which may still use any pool, also those of others."""
+        """After `stop`: wait for the last tick, which may still use any worker, also those of others."""
         if self._thread.ident is not None:
             self._thread.join()
 
     def shutdown(self, *, wait: bool) -> None:
         """Last of all: who loads a model may still have forwards compiled. Without `wait` what runs is left behind."""
-        for pool in (self._encoder, self.finisher, self._compiler):
-            pool.shutdown(wait=wait, cancel_futures=True)
+        for worker in (self._encoder, self.finisher, self._compiler):
+            worker.shutdown(wait=wait, cancel_futures=True)
 
     def _run(self) -> None:
         torch.set_grad_enabled(False)
@@ -106,11 +111,11 @@ class EngineThread:
             take_in()
 
     def _send_away(self, request: Request, errand: Errand) -> None:
-        lane = self.finisher if request.started else self._encoder
-        lane.submit(self._run_errand, request, errand)
+        worker = self.finisher if request.started else self._encoder
+        worker.submit(self._run_errand, request, errand)
 
     def _run_errand(self, request: Request, errand: Errand) -> None:
-        """Catches BaseException: a pool keeps what escapes to itself, and the request would wait for ever."""
+        """Catches BaseException: a worker keeps what escapes to itself, and the request would wait for ever."""
         result, failure = None, None
         try:
             if not request.cancelled:
@@ -124,3 +129,7 @@ class EngineThread:
 
 def _nothing() -> None:
     """Nothing to take in; but whoever waits for the mailbox looks around again."""
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from generation.engine.faults import Inputs, is_out_of_memory
+from generation.engine.hub import forget_frames
 from generation.errors import GenerationError
+
+log = logging.getLogger(__name__)
 
 WHOLE_PIXELS = 1536 * 1536
 """Larger pictures are decoded in tiles: the activations of one whole would be the largest tensors of all by far."""
@@ -49,13 +54,32 @@ class Decoder:
 
     def _one(self, latents: torch.Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         pixels = latents.shape[-1] * latents.shape[-2] * self._downscale**2
-        answer = (self._tiled if pixels > WHOLE_PIXELS else self._whole).decode(*args, **kwargs)
+        ways = [self._tiled] * 2 if pixels > WHOLE_PIXELS else [self._whole, self._whole, self._tiled]
+        answer = _decode(ways, args, kwargs)
         if not answer[0].isfinite().all():
             raise GenerationError(
                 "The model's result is no picture (it overflowed). Try another seed; if it stays, tell the server's "
                 "admin."
             )
         return answer
+
+
+def _decode(ways: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer of the first autoencoder that has room for it: a forward may have had the memory for a moment."""
+    vae, *others = ways
+    inputs = Inputs(args, kwargs)
+    try:
+        return vae.decode(*args, **kwargs)
+    except Exception as error:
+        again = inputs.again() if others and is_out_of_memory(error) else None
+        if again is None:
+            raise
+        log.warning("decoding found no room and is tried again: %s", error)
+        forget_frames(error)
+    if hasattr(vae, "clear_cache"):  # of frames; only the next call would clear it
+        vae.clear_cache()
+    torch.cuda.empty_cache()
+    return _decode(others, *again)
 
 
 def _row(value: Any, i: int, rows: int) -> Any:

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,22 @@ def resolve(source: str, data_dir: Path) -> Path:
         raise UnknownModel(f"{source} is neither here nor on the hub: {error}") from error
 
 
-def load(source: str, data_dir: Path, device: torch.device, taesd: Sequence[str] = ()) -> LoadedModel:
+def load(
+    source: str,
+    data_dir: Path,
+    device: torch.device,
+    taesd: Sequence[str] = (),
+    working: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> LoadedModel:
     """Read the checkpoint and move it to the device; seconds to minutes. Raises UnknownModel, OutOfMemory.
 
     taesd: folders or cached hub ids of decoders for previews, of which the first that suits the model is taken.
+    working: is around what disk and device do, but not around a download, which may take hours and ends by itself.
     """
     path = resolve(source, data_dir)
     try:
-        return _load(source, path, data_dir, device, taesd)
+        with working():
+            return _load(source, path, data_dir, device, taesd)
     except GenerationError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:

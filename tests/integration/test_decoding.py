@@ -76,6 +76,45 @@ def test_large_pictures_are_decoded_in_tiles_and_small_ones_whole(
     assert not vae.use_tiling  # another thread may be encoding with it
 
 
+@pytest.mark.parametrize(("failures", "tiled"), [(1, False), (2, True)])
+def test_picture_that_finds_no_room_is_decoded_again_and_then_in_tiles(
+    vae: AutoencoderKL, failures: int, tiled: bool
+) -> None:
+    latents, widest, left = torch.randn(1, 4, 32, 32), [], [failures]
+
+    def look(module: torch.nn.Module, args: tuple[torch.Tensor]) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        widest.append(args[0].shape[-1])
+
+    with torch.no_grad():
+        whole = vae.decode(latents).sample
+        vae.decoder.register_forward_pre_hook(look)
+        drawn = Decoder(vae, 2)(latents).sample
+
+    assert max(widest) == (8 if tiled else 32)
+    assert drawn.shape == whole.shape
+    assert tiled or torch.equal(drawn, whole)
+
+
+def test_picture_that_never_finds_room_fails_and_what_is_no_lack_of_room_is_not_tried_again(
+    vae: AutoencoderKL,
+) -> None:
+    tries: list[Exception] = []
+
+    def fail(module: torch.nn.Module, args: tuple[torch.Tensor]) -> None:
+        tries.append(error)
+        raise error
+
+    vae.decoder.register_forward_pre_hook(fail)
+    for error, times in ((torch.OutOfMemoryError("no room"), 3), (RuntimeError("bad shape"), 1)):
+        tries.clear()
+        with pytest.raises(RuntimeError, match=str(error)):
+            Decoder(vae, 2)(torch.zeros(1, 4, 8, 8))
+        assert len(tries) == times
+
+
 def test_overflown_picture_is_an_error_and_not_a_black_one(vae: AutoencoderKL) -> None:
     latents = torch.zeros(2, 4, 8, 8)
     latents[1] = torch.nan

@@ -1,4 +1,4 @@
-"""How the backend's thread shares itself among requests, and what it bears: errors, crashes, loading, hanging."""
+"""How the backend's thread shares itself among requests, and what it bears: errors, crashes, loading."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from generation.backends import local
 from generation.backends.local import LocalBackend
 from generation.engine.stopwatch import Stopwatch
-from generation.engine.watchdog import Watchdog
 from generation.errors import Cancelled, EngineStopped, GenerationError, UnknownModel
 from generation.events import Failed, Finished, StepFinished
 from generation.recipe import Lane, Recipe
@@ -255,32 +252,3 @@ async def test_threads_end_with_the_backend(data_dir: Path, make_recipe: Callabl
     await backend.aclose()
 
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("limner-")]
-
-
-async def test_device_that_hangs_is_noticed_and_told(
-    data_dir: Path, make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing can end the tick; but nobody waits for ever, and no more is promised."""
-    monkeypatch.setattr(local, "LOOK_EVERY_S", 0.01)
-    now, hanging, let_go = [0.0], threading.Event(), threading.Event()
-    backend = LocalBackend(data_dir=data_dir, device="cpu", watchdog=Watchdog(60, lambda: now[0]))
-
-    def hang(*args: Any) -> None:
-        if threading.current_thread().name == "limner-engine":
-            hanging.set()
-            let_go.wait()
-
-    stream = backend.submit("a", make_recipe(), Lane.FAST)
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(hang)
-    try:
-        await asyncio.to_thread(hanging.wait)
-        now[0] = 61.0
-        events = [event async for event in stream]
-        assert isinstance(events[-1], Failed)
-        assert isinstance(events[-1].error, EngineStopped)
-        assert "restart" in str(events[-1].error)
-        assert backend.capacity() == 0
-        await backend.aclose()  # doesn't wait for the tick either
-    finally:
-        handle.remove()
-        let_go.set()

@@ -12,8 +12,8 @@ from bot.service.errors import Undeliverable
 from bot.service.limits import DELIVERY_BACKOFF_S, MAX_ATTEMPTS
 from bot.service.outcome import develop
 from db.models import Job, JobState
-from generation.errors import OutOfMemory
-from tests.integration.workshop import ADA, BEA, Workshop, png
+from generation.errors import EngineStopped, OutOfMemory
+from tests.integration.workshop import ADA, BEA, TIMEOUT_S, Workshop, png
 
 pytestmark = pytest.mark.both_databases
 
@@ -150,6 +150,23 @@ async def test_job_that_brings_the_process_down_is_given_up(shop: Workshop) -> N
     (row,) = await shop.until_told(job.id)
     assert (row.state, row.attempts) == (JobState.FAILED, MAX_ATTEMPTS + 1)
     assert "interrupted several times" in shop.channel.closings[job.id][0]
+    assert await shop.available() == 100
+
+
+async def test_job_that_stops_the_engine_at_every_start_is_given_up(shop: Workshop) -> None:
+    """As one does whose picture loses the device. What comes later is drawn."""
+    job = await shop.imagine()
+    for _ in range(MAX_ATTEMPTS + 1):
+        shop.backend.fail(EngineStopped("The device is lost."))
+        with pytest.raises(EngineStopped):
+            await asyncio.wait_for(shop.dispatcher.run(), TIMEOUT_S)
+        await shop.stop()
+        shop._new_process()
+        await shop.dispatcher.recover()
+    shop.start()
+    later = await shop.imagine(member=BEA)
+    row, drawn = await shop.until_told(job.id, later.id)
+    assert (row.state, row.attempts, drawn.state) == (JobState.FAILED, MAX_ATTEMPTS + 1, JobState.SUCCEEDED)
     assert await shop.available() == 100
 
 

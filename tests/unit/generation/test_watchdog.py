@@ -1,10 +1,10 @@
-"""When a tick counts as stuck, by a clock that is moved by hand."""
+"""When work counts as stuck, by a clock that is moved by hand."""
 
 from __future__ import annotations
 
 import pytest
 
-from generation.engine.watchdog import FORBEARANCE, Watchdog
+from generation.engine.watchdog import FORBEARANCE, Watch, Watchdog
 
 
 class Clock:
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def watchdog(clock: Clock) -> Watchdog:
-    return Watchdog(60, clock)
+    return Watchdog("a tick", 60, clock)
 
 
 def test_idle_engine_is_never_stuck(watchdog: Watchdog, clock: Clock) -> None:
@@ -57,3 +57,23 @@ def test_tick_that_ends_with_an_error_has_ended(watchdog: Watchdog, clock: Clock
     clock.now += 1e6
 
     assert watchdog.stuck_for() is None
+
+
+def test_oldest_piece_counts_where_several_threads_work(watchdog: Watchdog, clock: Clock) -> None:
+    with watchdog.working():
+        clock.now += 40
+        with watchdog.working():
+            clock.now += 21
+            assert watchdog.stuck_for() == 61
+    assert watchdog.stuck_for() is None
+
+
+def test_each_kind_of_work_has_a_patience_of_its_own(clock: Clock) -> None:
+    watch = Watch(60, clock)
+    tick, reading = watch.over("a tick"), watch.over("reading", 600)
+    with reading.working():
+        clock.now += 600
+        assert watch.stuck() == []
+        with tick.working():
+            clock.now += 61
+            assert watch.stuck() == ["a tick has taken 61 s so far", "reading has taken 661 s so far"]
