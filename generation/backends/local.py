@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -257,7 +258,8 @@ class LocalBackend:
             self._end(job, job.failed(error))
             return
         try:
-            self._engine.finisher.submit(self._finish, job, drawing, drawn)
+            assert job.request is not None
+            self._engine.finisher.submit_ranked(job.request.rank, functools.partial(self._finish, job, drawing, drawn))
         except RuntimeError:  # the pool is shut: aclose tells the reader
             self._models.unpin(job.recipe.model)
 

@@ -1,7 +1,7 @@
 """The engine's thread: ticks while there is something to do, waits for its mailbox otherwise. Knows no models.
 
 What would hold up a tick goes to two threads beside it: encoding before a request's first step, decoding after its
-last. Neither waits for the other.
+last. Neither waits for the other, and each serves the best lane first.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 
 from generation.engine.engine import Engine
 from generation.engine.hub import Errand, forget_frames
+from generation.engine.pool import RankedPool
 from generation.engine.request import Request
 from generation.engine.watchdog import Watchdog
 
@@ -43,8 +44,8 @@ class EngineThread:
         ended: Callable[[str], None],
     ) -> None:
         self._compiler = ThreadPoolExecutor(1, "limner-compile")
-        self._encoder = ThreadPoolExecutor(1, "limner-encode")
-        self.finisher = ThreadPoolExecutor(1, "limner-finish")
+        self._encoder = RankedPool("limner-encode")
+        self.finisher = RankedPool("limner-finish")
         self.engine = Engine(self._send_away, self._compiler.submit if compiles else None)
         self._watchdog, self._refuse, self._ended = watchdog, refuse, ended
         self._mailbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -106,8 +107,8 @@ class EngineThread:
             take_in()
 
     def _send_away(self, request: Request, errand: Errand) -> None:
-        lane = self.finisher if request.started else self._encoder
-        lane.submit(self._run_errand, request, errand)
+        pool = self.finisher if request.started else self._encoder
+        pool.submit_ranked(request.rank, functools.partial(self._run_errand, request, errand))
 
     def _run_errand(self, request: Request, errand: Errand) -> None:
         """Catches BaseException: a pool keeps what escapes to itself, and the request would wait for ever."""
