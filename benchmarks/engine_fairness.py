@@ -1,6 +1,7 @@
 """Who waits for whom: a short request behind long ones, a fast one behind a relaxed one, a cancelled one, neighbours.
 
-`python benchmarks/engine_fairness.py` compares the first with first come, first served; counts ticks for the others;
+`python benchmarks/engine_fairness.py` compares the first with first come, first served; counts ticks for the others,
+and says in seconds, too, what relaxed ones cost a fast one;
 and draws a request twice in forwards of equal width but with other neighbours: no bit of the result should differ.
 """
 
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks import bench
-from benchmarks.bench import SCHEDULERS, Span, Stage, goal, metered, raise_error, recipe_for
+from benchmarks.bench import SCHEDULERS, Span, Stage, goal, metered, raise_error, recipe_for, seconds_of
 from benchmarks.sides import Job, plain, request_for
 from generation.recipe import Lane, Recipe
 
@@ -64,25 +65,47 @@ def short_behind_long(stage: Stage, steps: int) -> dict[str, float]:
     }
 
 
-def fast_behind_relaxed(stage: Stage, steps: int) -> dict[str, int]:
-    """Ticks of a fast request that comes while a relaxed one, too wide to share a forward with it, is drawing."""
-    wide = max(1, stage.width() // 2)  # under guidance a picture is two rows
-    relaxed = recipe_for(stage, prompt="relaxed", num_inference_steps=steps, num_images=wide)
+def fast_behind_relaxed(stage: Stage, steps: int) -> dict[str, float]:
+    """What a fast request waits for that comes while relaxed ones fill every forward, and might ride along in its own.
+
+    In forwards, and in seconds of forwards against those that it needs alone; a step is one of the relaxed ones'.
+    """
+    relaxed = [
+        recipe_for(stage, prompt=f"relaxed {i}", num_inference_steps=steps)
+        for i in range(max(1, stage.width() // 2))  # under guidance a picture is two rows
+    ]
+    _, alone, _ = until_the_end_of_a_fast_one(stage, [])
+    waited, beside, step = until_the_end_of_a_fast_one(stage, relaxed)
+    delay = seconds_of(beside) - seconds_of(alone)
+    return {
+        "forwards_before_its_first": waited,
+        "forwards_until_its_end": len(beside),
+        "steps": SHORT_STEPS,
+        "delay_s": round(delay, 4),
+        "step_s": round(seconds_of(step), 4),
+        "delay_steps": round(delay / seconds_of(step), 2),
+    }
+
+
+def until_the_end_of_a_fast_one(stage: Stage, relaxed: Sequence[Recipe]) -> tuple[int, list[Span], list[Span]]:
+    """How many forwards it waits for, all from its arrival to its end, and the last one before it came."""
     fast = recipe_for(stage, prompt="fast", num_inference_steps=SHORT_STEPS)
     with metered(stage.model.denoiser, "forward") as forwards, stage.engine() as engine:
-        engine.submit(request_for(stage, relaxed, 0, raise_error, lane=Lane.RELAX))
+        for number, recipe in enumerate(relaxed):
+            engine.submit(request_for(stage, recipe, number, raise_error, lane=Lane.RELAX))
         for _ in range(3):
             engine.step()
+        last = forwards[-1:]
         forwards.clear()
-        request = request_for(stage, fast, 1, raise_error, lane=Lane.FAST)
+        request = request_for(stage, fast, len(relaxed), raise_error, lane=Lane.FAST)
         engine.submit(request)
-        waited = 0
+        waited, ran = 0, 0
         while request.steps_done < SHORT_STEPS:
+            ran = len(forwards)  # the tick that does its last step goes on with the relaxed ones
             engine.step()
-            waited += not request.started
-        ran = len(forwards) - 1  # the tick that did its last step went on with the relaxed one
+            waited += not request.started and bool(relaxed)
         engine.stop("that is all")
-    return {"forwards_before_its_first": waited, "forwards_until_its_end": ran, "steps": request.steps_done}
+    return waited, forwards[:ran], last
 
 
 def cancelled(stage: Stage) -> dict[str, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import threading
@@ -306,8 +307,9 @@ class LocalBackend:
         try:
             if error is not None:
                 self._side.submit(self._end, job, job.failed(error))
-            else:
-                self._engine.finisher.submit(self._finish, job, drawing, drawn)
+                return
+            assert job.request is not None
+            self._engine.finisher.submit_ranked(job.request.rank, functools.partial(self._finish, job, drawing, drawn))
         except RuntimeError:  # the worker is shut down: aclose tells the reader
             self._models.unpin(job.recipe.model)
 

@@ -24,9 +24,10 @@ from generation.engine.signature import Unmergeable, key
 class Denoiser:
     """A module whose calls the engine intercepts. `forward` is the module's own, unpatched method.
 
-    family: None means that its calls are never merged. most_load: by signature, what one forward may carry; only what
-    once ran out of memory has an entry. knees: see `engine.knee`; None means that a forward may be as wide as it likes.
-    adapters: its LoRAs. compiled: a faster way to call `forward`, if there is one.
+    family: None for a class that nobody has described; its calls are never merged, nor are those of one that isn't
+    `mergeable`. most_load: by signature, what one forward may carry; only what once ran out of memory has an entry.
+    knees: see `engine.knee`; None means that a forward may be as wide as it likes. adapters: its LoRAs. compiled: a
+    faster way to call `forward`, if there is one.
     """
 
     def __init__(
@@ -35,11 +36,14 @@ class Denoiser:
         family: Family | None,
         knees: Knees | None = None,
         adapters: RowAdapters | None = None,
+        *,
+        mergeable: bool = True,
     ) -> None:
         self.module = module
         self.was_patched = "forward" in vars(module)
         self.forward: Callable[..., Any] = module.forward
         self.family = family
+        self.mergeable = mergeable and family is not None
         self.parameters = inspect.signature(self.forward)
         self.knees = knees
         self.adapters = RowAdapters(module) if adapters is None else adapters
@@ -55,6 +59,10 @@ class Denoiser:
         return self.knees is None or (
             together <= self.knees.rows_at(widest) and self.knees.worth_joining(rows, area, call.rows, call.area)
         )
+
+    def rides_free(self, riders: Sequence[ForwardCall], leaders: Sequence[ForwardCall]) -> bool:
+        """Whether a forward of the `leaders` takes no longer with the `riders`. Where nobody knows, it does."""
+        return self.knees is not None and self.knees.costs_nothing(*extent(leaders), *extent(riders))
 
 
 class ForwardCall:
@@ -78,15 +86,15 @@ class ForwardCall:
         self.residuals: Hashable | None = None
         self.mix = worn()
         self.answers_twice = False
-        if denoiser.family is not None:
-            self.named = dict(denoiser.parameters.bind(*args, **kwargs).arguments)
-            for name, value in list(self.named.items()):
-                # None, and a default that is spelt out, are the same as leaving the argument out.
-                default = denoiser.parameters.parameters[name].default
-                spelt_out = value is default and not isinstance(denoiser.family.arguments.get(name), Scale)
-                if spelt_out or (value is None and default is not inspect.Parameter.empty):
-                    del self.named[name]
-            self._describe(denoiser.family)
+        family, counted = denoiser.family, (*args, *kwargs.values())
+        if family is not None:
+            self.named = self._by_name(family)
+            counted = (self.named.get(family.counted),)
+        size = next(filter(None, map(_size, counted)), None)
+        if size is not None:
+            self.rows, self.area = size
+            if family is not None and denoiser.mergeable:
+                self._sign(family)
 
     @property
     def load(self) -> int:
@@ -111,15 +119,18 @@ class ForwardCall:
             for other in others
         )
 
-    def _describe(self, family: Family) -> None:
-        counted = self.named.get(family.counted)
-        if isinstance(counted, torch.Tensor) and counted.ndim:
-            self.area = counted.shape[1] if counted.ndim == 3 else math.prod(counted.shape[2:])
-        elif isinstance(counted, list) and counted and all(isinstance(item, torch.Tensor) for item in counted):
-            self.area = max(math.prod(item.shape[1:]) for item in counted)
-        else:
-            return
-        self.rows = len(counted)
+    def _by_name(self, family: Family) -> dict[str, Any]:
+        """The arguments by name, without those that might as well have been left out."""
+        named = dict(self.denoiser.parameters.bind(*self.args, **self.kwargs).arguments)
+        for name, value in list(named.items()):
+            # None, and a default that is spelt out, are the same as leaving the argument out.
+            default = self.denoiser.parameters.parameters[name].default
+            spelt_out = value is default and not isinstance(family.arguments.get(name), Scale)
+            if spelt_out or (value is None and default is not inspect.Parameter.empty):
+                del named[name]
+        return named
+
+    def _sign(self, family: Family) -> None:
         masks = family.masks()
         parts: list[Hashable] = []
         residuals: list[Hashable] = []
@@ -134,6 +145,15 @@ class ForwardCall:
             return
         self.signature = (id(self.denoiser), *parts)
         self.residuals = tuple(residuals) or None
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    """The rows and the area of latents; None for what can't be any."""
+    if isinstance(value, torch.Tensor) and value.ndim:
+        return len(value), value.shape[1] if value.ndim == 3 else math.prod(value.shape[2:])
+    if isinstance(value, list) and value and all(isinstance(item, torch.Tensor) for item in value):
+        return len(value), max(math.prod(item.shape[1:]) for item in value)
+    return None
 
 
 def extent(calls: Sequence[ForwardCall]) -> tuple[int, int]:

@@ -32,7 +32,7 @@ class CompiledForward:
     """One denoiser's forward.
 
     forward: the module's own, eager. in_background(work): runs `work` some time on another thread, one at a time.
-    backend: torch.compile's.
+    backend: torch.compile's. Once it is closed nobody may call it.
     """
 
     def __init__(
@@ -41,10 +41,11 @@ class CompiledForward:
         in_background: Callable[[Callable[[], None]], object],
         backend: str | Callable[..., Any] = "inductor",
     ) -> None:
-        self._forward = forward
+        self._forward: Callable[..., Any] = forward
         self._in_background = in_background
-        self._compiled = torch.compile(forward, backend=backend)
+        self._compiled: Callable[..., Any] = torch.compile(forward, backend=backend)
         self._uses: Counter[Hashable] = Counter()
+        self._samples: dict[Hashable, dict[str, Any]] = {}
         self._started: set[Hashable] = set()
         self._ready: set[Hashable] = set()
 
@@ -61,21 +62,33 @@ class CompiledForward:
                 _compiler.release()
         return self._forward(**arguments)
 
+    def close(self) -> None:
+        """Let go of the module, from any thread: what waits to be compiled never is, what is being compiled isn't
+        compiled further. Only that one compilation keeps the weights until it is over.
+        """
+        self._forward = self._compiled = _closed
+        self._samples.clear()
+
     def _note(self, kind: Hashable, arguments: Mapping[str, Any], rows: Mapping[str, int]) -> None:
         self._uses[kind] += 1
         due = self._uses[kind] >= WORTH_COMPILING and kind not in self._started
         if due and len(self._started) < MOST_KINDS:
             self._started.add(kind)
-            sample = tree_map_only(torch.Tensor, torch.clone, dict(arguments))
-            self._in_background(lambda: self._compile(kind, sample, rows))
+            self._samples[kind] = tree_map_only(torch.Tensor, torch.clone, dict(arguments))
+            self._in_background(lambda: self._compile(kind, rows))
 
-    def _compile(self, kind: Hashable, sample: dict[str, Any], rows: Mapping[str, int]) -> None:
+    def _compile(self, kind: Hashable, rows: Mapping[str, int]) -> None:
+        sample = self._samples.pop(kind, None)
+        if sample is None:  # closed while this waited
+            return
         try:
             with torch.no_grad(), _compiler:
                 self._check(sample, rows)
                 # With other rows at once: were they fixed after all, the next request would find out.
                 self._check(_doubled(sample, rows), rows)
         except Exception as error:
+            if self._forward is _closed:
+                return
             log.warning("a forward can't be compiled and stays eager: %s", error)
             return
         self._ready.add(kind)
@@ -91,6 +104,10 @@ class CompiledForward:
         error = difference(wanted, self._compiled(**_copied(sample)))
         if not alike(wanted, error):
             raise RuntimeError(f"compiled and eager answers differ by {error:.1e}")
+
+
+def _closed(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("the module was released")
 
 
 def _doubled(sample: dict[str, Any], rows: Mapping[str, int]) -> dict[str, Any]:

@@ -86,8 +86,9 @@ class Engine:
         stay within the `knees`. adapters: the module's LoRAs, if somebody loads any. may_compile: whether
         another thread may call the module meanwhile.
         """
-        denoiser = Denoiser(module, FAMILIES.get(type(module).__name__) if mergeable else None, knees, adapters)
-        family = denoiser.family
+        family = FAMILIES.get(type(module).__name__)
+        denoiser = Denoiser(module, family, knees, adapters, mergeable=mergeable)
+        may_compile = may_compile and denoiser.mergeable
         compilable = may_compile and family is not None and isinstance(family.arguments[family.counted], Rows)
         if self._compile_in_background and compilable:
             denoiser.compiled = CompiledForward(bare_twin(module).forward, self._compile_in_background)
@@ -102,6 +103,8 @@ class Engine:
     def release(self, denoiser: Denoiser) -> None:
         """Undo `adopt`."""
         self._profiler.forget(denoiser)
+        if denoiser.compiled is not None:
+            denoiser.compiled.close()
         if denoiser.was_patched:
             denoiser.module.forward = denoiser.forward
         else:
@@ -188,17 +191,26 @@ class Engine:
             self._go_on(request, fiber)
 
     def _choose(self) -> list[tuple[Request, ForwardCall]]:
-        """The request whose turn it is, with everything that can and may ride along, in the same order."""
+        """The request whose turn it is, with everything that can and may ride along, in the same order.
+
+        A worse lane's requests ride only where that costs a better one's nothing.
+        """
         parked = {request: fiber for request, fiber in self._running.items() if not isinstance(fiber.call, Errand)}
         for request, fiber in parked.items():
             request.work = fiber.call.work
         ranking = self._order.ranking(parked)
         group: list[tuple[Request, ForwardCall]] = []
+        leaders: list[ForwardCall] = []
         for request in ranking:
             call: ForwardCall = self._running[request].call
             calls = [member for _, member in group]
-            if not calls or (call.fits(calls) and call.denoiser.has_room(calls, call)):
-                group.append((request, call))
+            if calls and not (call.fits(calls) and call.denoiser.has_room(calls, call)):
+                continue
+            if request.lane is ranking[0].lane:
+                leaders.append(call)
+            elif not call.denoiser.rides_free([*calls[len(leaders) :], call], leaders):
+                continue
+            group.append((request, call))
         return group
 
     def _forward(self, group: Sequence[tuple[Request, ForwardCall]], *, again: bool = False) -> None:

@@ -21,6 +21,10 @@ WORTH = 0.05
 HARDLY = 0.02
 """Twice the rows must save so much a row, or nobody asks for more."""
 
+FREE = 0.02
+"""A forward that takes so much longer with more rows takes no longer, as far as measuring can tell. In fifty steps that
+comes to one."""
+
 WIDEST = 32
 PATIENCE_S = 1.0
 """A forward slower than this isn't doubled: a CPU is past its knee long before, and loading would take for ever."""
@@ -91,6 +95,11 @@ class Knees:
             return True
         together = self.seconds(rows + more_rows, max(area, more_area))
         return together <= self.seconds(rows, area) + self.seconds(more_rows, more_area)
+
+    def costs_nothing(self, rows: int, area: int, more_rows: int, more_area: int) -> bool:
+        """Whether a forward of so many rows takes no longer with more of them; not where nothing was timed."""
+        together = self.seconds(rows + more_rows, max(area, more_area))
+        return together <= (1 + FREE) * self.seconds(rows, area)
 
     def seconds(self, rows: int, area: int) -> float:
         """About how long a forward takes; in a unit of its own where nothing was timed.

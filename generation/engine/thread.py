@@ -1,7 +1,7 @@
 """The engine's thread: ticks while there is something to do, waits for its mailbox otherwise. Knows no models.
 
 What would hold up a tick goes to two threads beside it: encoding before a request's first step, decoding after its
-last. Neither waits for the other.
+last. Neither waits for the other, and each serves the best lane first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from generation.engine.engine import Engine
 from generation.engine.hub import Errand, forget_frames
 from generation.engine.request import Request
 from generation.engine.watchdog import Watchdog
-from generation.engine.worker import Worker
+from generation.engine.worker import RankedWorker, Worker
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class EngineThread:
         ended: Callable[[str], None],
     ) -> None:
         self._compiler = Worker("limner-compile")  # takes minutes, and nobody waits for it
-        self._encoder = Worker("limner-encode", watch("encoding"))
-        self.finisher = Worker("limner-finish", watch("decoding and finishing"))
+        self._encoder = RankedWorker("limner-encode", watch("encoding"))
+        self.finisher = RankedWorker("limner-finish", watch("decoding and finishing"))
         self.engine = Engine(self._send_away, self._compiler.submit if compiles else None)
         self._watchdog, self._refuse, self._ended = watch("a tick"), refuse, ended
         self._mailbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -112,7 +112,7 @@ class EngineThread:
 
     def _send_away(self, request: Request, errand: Errand) -> None:
         worker = self.finisher if request.started else self._encoder
-        worker.submit(self._run_errand, request, errand)
+        worker.submit_ranked(request.rank, functools.partial(self._run_errand, request, errand))
 
     def _run_errand(self, request: Request, errand: Errand) -> None:
         """Catches BaseException: a worker keeps what escapes to itself, and the request would wait for ever."""

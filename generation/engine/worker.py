@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import queue
 import threading
 from collections.abc import Callable
@@ -73,6 +74,23 @@ class Worker(Executor):
                 with self._watch():
                     _make(future, call)
             del taken, future, call  # until the next one comes they would keep alive whatever they refer to
+
+
+class RankedWorker(Worker):
+    """A single thread, on which calls for the best request are made first. Those without a rank go as they came."""
+
+    def __init__(self, name: str, watchdog: Watchdog | None = None) -> None:
+        super().__init__(name, watchdog)
+        self._arrivals = itertools.count()
+        self._ranked: queue.PriorityQueue[tuple[tuple[int, int], int, Callable[[], object]]] = queue.PriorityQueue()
+
+    def submit_ranked(self, rank: tuple[int, int], call: Callable[[], object]) -> None:
+        """Make the call some time; smaller ranks first, equal ones as they came. Raises RuntimeError once shut down."""
+        self.submit(self._make_best)  # as many turns as there are calls; who has the turn is decided when it comes
+        self._ranked.put((rank, next(self._arrivals), call))
+
+    def _make_best(self) -> None:
+        self._ranked.get()[-1]()
 
 
 def _make(future: Future[Any], call: Callable[[], Any]) -> None:

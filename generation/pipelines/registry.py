@@ -67,6 +67,8 @@ class Traits:
 TRAITS: Mapping[str, Traits] = {  # by diffusers' name of the family
     "stable-diffusion": Traits(embeddings=(0,), timesteps_on_cpu=True),
     "stable-diffusion-xl": Traits(embeddings=(0, 2), timesteps_on_cpu=True),
+    "lcm": Traits(timesteps_on_cpu=True),
+    "kolors": Traits(timesteps_on_cpu=True),
     "stable-diffusion-3": Traits(embeddings=(0, 2), image_per_picture=True),
     "flux": Traits(embeddings=(0, 1)),
 }

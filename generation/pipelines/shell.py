@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,8 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 
 from generation.engine.hub import elsewhere
 from generation.pipelines.schedulers import config_of, make_scheduler
+
+log = logging.getLogger(__name__)
 
 FLOW_STEPS = frozenset({"FlowMatchEulerDiscreteScheduler"})
 """Their model output is the direction from the finished latents to the noise."""
@@ -105,6 +109,7 @@ class Steps:
         self._shell = shell
         self._scheduler: Any = getattr(shell, "scheduler", None)
         self.on_step: Callable[[Any], None] | None = None
+        self._can_guess = True
         if self._scheduler is not None:
             self._watch(self._scheduler)
 
@@ -124,10 +129,20 @@ class Steps:
         def step(model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
             output = original(model_output, timestep, sample, *args, **kwargs)
             if self.on_step is not None:
-                self.on_step(self._guess(model_output, sample, output))
+                self.on_step(self._guess_or_latents(model_output, sample, output))
             return output
 
         scheduler.step = step
+
+    def _guess_or_latents(self, model_output: Any, sample: Any, output: Any) -> Any:
+        """The guess, or the unfinished latents for good once it fails: a preview is no reason to lose a picture."""
+        if self._can_guess:
+            try:
+                return self._guess(model_output, sample, output)
+            except Exception:
+                self._can_guess = False
+                log.exception("previews with %s show unfinished latents", type(self._scheduler).__name__)
+        return output[0]
 
     def _guess(self, model_output: Any, sample: Any, output: Any) -> Any:
         """DDIM, Euler and LMS return it second, solvers that predict the clean sample keep it, flows point to it. The
@@ -135,9 +150,13 @@ class Steps:
         """
         if isinstance(output, tuple) and len(output) > 1:
             return output[1]
-        config = self._scheduler.config
-        if config.get("algorithm_type") == "dpmsolver++" or config.get("predict_x0"):
+        if self._setting("algorithm_type") == "dpmsolver++" or self._setting("predict_x0"):
             return self._scheduler.model_outputs[-1]
         if type(self._scheduler).__name__ in FLOW_STEPS:
             return sample - self._scheduler.sigmas[self._scheduler.step_index - 1] * model_output
         return output[0]
+
+    def _setting(self, name: str) -> Any:
+        """None for one that isn't the scheduler's: its config also keeps those of the one that it was made from."""
+        known = inspect.signature(type(self._scheduler).__init__).parameters
+        return self._scheduler.config.get(name) if name in known else None

@@ -108,7 +108,10 @@ def test_fairness_counts_ticks_and_bits(random_folder: Path, capsys: pytest.Capt
 
     found = last_line(capsys.readouterr().out)
     assert found["short_behind_long"].keys() >= {"fifo_short_s", "engine_short_s", "ratio"}
-    assert found["fast_behind_relaxed"]["forwards_before_its_first"] <= 1
+    fast = found["fast_behind_relaxed"]
+    assert fast["forwards_before_its_first"] <= 1
+    assert fast["forwards_until_its_end"] == fast["forwards_before_its_first"] + fast["steps"]
+    assert fast.keys() >= {"delay_s", "step_s", "delay_steps"}
     assert found["cancel"] == {"ticks": 1, "rows_before": 3, "rows_after": 1}
     assert found["neighbour_swap"]["rows"] == 8
     assert found["neighbour_swap"]["other_neighbours"] == 0.0

@@ -249,6 +249,16 @@ def test_module_that_failed_its_selfcheck_runs_alone(engine: Engine) -> None:
     assert max(module.log) == 1
 
 
+@pytest.mark.parametrize("module", [UNet2DConditionModel(), Stranger()])
+def test_rows_count_where_nothing_is_merged_too(engine: Engine, module: UNet2DConditionModel) -> None:
+    """Two steps of a grid are more work than nine of one picture."""
+    engine.adopt(module, mergeable=False)
+
+    run(engine, Story(module, rows=8, steps=2), Story(module, steps=9, arrival=1))
+
+    assert module.log == [1] * 9 + [8] * 2
+
+
 def test_cancelled_request_leaves_at_the_next_step(engine: Engine, module: UNet2DConditionModel) -> None:
     victim, mate = Story(module, rows=2, steps=9), Story(module, value=4, steps=4, arrival=1)
     engine.submit(victim.request)

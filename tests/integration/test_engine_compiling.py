@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 
 from generation.engine import compiling
 from generation.engine.compiling import CompiledForward
+from generation.engine.engine import Engine
+from tests.integration.test_engine import Story, UNet2DConditionModel
 
 ROWS = {"sample": 0, "timestep": 0}
 
@@ -146,3 +150,55 @@ def test_only_so_many_kinds_are_compiled(bench: Bench) -> None:
             bench.call(2, kind=str(number))
 
     assert len(bench.background) == compiling.MOST_KINDS
+
+
+def test_a_model_that_leaves_takes_what_waits_to_be_compiled_along(bench: Bench) -> None:
+    for _ in range(2):
+        bench.call(2)
+    module = weakref.ref(bench.module)
+    (work,) = bench.background
+
+    bench.forward.close()
+    del bench.module
+    gc.collect()
+
+    assert module() is None
+    work()
+    assert bench.backend.compiled == 0
+
+
+def test_a_model_that_leaves_is_not_compiled_further(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was being compiled; other rows would have been next."""
+    for _ in range(2):
+        bench.call(2)
+    compile_ = Backend.__call__
+
+    def leave(self: Backend, graph: Any, inputs: Any) -> Callable[..., Any]:
+        bench.forward.close()
+        return compile_(self, graph, inputs)
+
+    monkeypatch.setattr(Backend, "__call__", leave)
+    bench.background.pop()()
+
+    assert bench.backend.compiled == 1
+    assert not [record for record in caplog.records if record.name == compiling.__name__]
+
+
+def test_an_engine_that_releases_a_module_keeps_nothing_of_it() -> None:
+    queue: list[Callable[[], None]] = []
+    engine, module = Engine(compile_in_background=queue.append), UNet2DConditionModel()
+    denoiser, gone = engine.adopt(module), weakref.ref(module)
+    for _ in range(2):
+        story = Story(module, steps=2)
+        engine.submit(story.request)
+        while engine.step():
+            pass
+    assert len(queue) == 1
+
+    engine.release(denoiser)
+    del module, denoiser, story
+    gc.collect()
+
+    assert gone() is None

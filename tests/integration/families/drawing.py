@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from generation.engine.engine import Engine
+from generation.engine.knee import Knees
 from generation.engine.request import Request
 from generation.recipe import Lane
 from tests.integration.families import transformer_cases, unet_cases
@@ -28,10 +29,10 @@ def relative_error(got: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 @contextmanager
-def adopted(parts: dict[str, Any]) -> Iterator[Engine]:
+def adopted(parts: dict[str, Any], knees: Knees | None = None) -> Iterator[Engine]:
     """An engine that has adopted the denoisers among the parts, until the end."""
     engine = Engine()
-    adopted = [engine.adopt(module) for module in denoisers(parts)]
+    adopted = [engine.adopt(module, knees=knees) for module in denoisers(parts)]
     yield engine
     for denoiser in adopted:
         engine.release(denoiser)

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from generation.engine.knee import Knee, Knees
 from generation.recipe import Lane
 from tests.integration.families.cases import GUIDANCE, Case
 from tests.integration.families.drawing import CASES, TOLERANCE, adopted, counted, draw_together, relative_error
+
+WIDTH_IS_FREE = Knee(10**6, 1, ((1, 1.0), (2, 1.0)))  # so a worse lane's requests may ride along
 
 pytestmark = pytest.mark.usefixtures("single_threaded_torch")
 
@@ -33,7 +36,7 @@ def forwards_alone_and_together(
         wanted = [draw(*first), draw(*second)]
     alone = Counter(forwards)
     forwards.clear()
-    with adopted(parts) as engine:
+    with adopted(parts, Knees(WIDTH_IS_FREE)) as engine:
         # The second leads from the tick on at which it joins, so what can be shared is shared.
         ends = draw_together(engine, [lambda: draw(*first), lambda: draw(*second)], lanes=(Lane.FAST, Lane.TURBO))
     for i in range(2):

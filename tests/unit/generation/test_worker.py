@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import pytest
 
 from generation.engine.watchdog import Watchdog
-from generation.engine.worker import Worker
+from generation.engine.worker import RankedWorker, Worker
 
 
 def test_calls_are_made_one_after_another_on_a_thread_with_the_worker_s_name() -> None:
@@ -75,7 +76,7 @@ def test_every_call_is_watched() -> None:
 def test_process_ends_though_a_call_does_not() -> None:
     script = """
 import threading
-from generation.engine.worker import Worker
+from generation.engine.worker import RankedWorker, Worker
 running = threading.Event()
 worker = Worker("limner-test")
 worker.submit(lambda: (running.set(), threading.Event().wait()))
@@ -85,3 +86,23 @@ worker.shutdown(wait=False)
     done = subprocess.run([sys.executable, "-c", script], env=os.environ, timeout=60, check=False)
 
     assert done.returncode == 0
+
+
+def test_the_best_rank_goes_first_and_equals_as_they_came() -> None:
+    worker, released, order = RankedWorker("test"), threading.Event(), list[str]()
+    worker.submit_ranked((0, 0), released.wait)
+    for name, rank in (("a", (2, 1)), ("b", (1, 7)), ("c", (2, 0)), ("d", (1, 7))):
+        worker.submit_ranked(rank, functools.partial(order.append, name))
+
+    released.set()
+    worker.shutdown()
+
+    assert order == ["b", "d", "c", "a"]
+
+
+def test_what_comes_too_late_is_refused() -> None:
+    worker = RankedWorker("test")
+    worker.shutdown()
+
+    with pytest.raises(RuntimeError):
+        worker.submit_ranked((0, 0), lambda: None)
