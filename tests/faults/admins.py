@@ -83,7 +83,7 @@ async def report(world: World, user: str, chance: Random) -> None:
 async def leave(world: World, user: str, chance: Random) -> None:
     """A newcomer, or one who was forgotten before, orders something and asks to be forgotten."""
     gone = world.notes.gone
-    if gone and chance.random() < 0.3:
+    if gone and chance.random() > 0.7:
         leaver, lane = min(gone), "--relax"  # there are no credits for a second time
         gone.remove(leaver)
     else:

@@ -75,7 +75,7 @@ def _gifts(evidence: Evidence) -> Iterator[str]:
     if len(welcomed) > evidence.people:
         yield f"{len(welcomed)} welcomes were given to {evidence.people} people"
     for member_id in evidence.images_drawn:
-        if f"welcome:{member_id}" not in welcomed and str(member_id) not in evidence.notes.leaving:
+        if member_id > 0 and f"welcome:{member_id}" not in welcomed and str(member_id) not in evidence.notes.leaving:
             yield f"{member_id} had no welcome"
 
 
