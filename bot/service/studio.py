@@ -106,8 +106,9 @@ class Studio:
         """The waiting message could not be posted: CANCELLED, nothing charged, and nobody left to tell."""
         log.warning("job %s abandoned: %s", job_id, reason)
         async with self._database.write() as session:
-            if won := await settlement.cancel_queued(session, job_id, now=self._clock()):
-                await jobs.mark_delivered(session, job_id, now=self._clock(), message_id=None)
+            won = await settlement.cancel_queued(session, job_id, now=self._clock())
+            # Also of one that an admin or a ban has cancelled meanwhile.
+            await jobs.mark_delivered(session, job_id, now=self._clock(), message_id=None)
         if won:
             await asyncio.to_thread(self._storage.delete_inputs, job_id)
 

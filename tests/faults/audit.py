@@ -1,81 +1,21 @@
 """What must be true whenever nothing is under way: each job was delivered once or paid nothing, and all traces agree.
 
-Three witnesses are compared: the database's rows, the storage's files, and the channels as the local Discord has them.
+What the witnesses say is compared, see evidence.py. What people decide is audited in decisions.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-
-from sqlalchemy import select
+from collections.abc import Iterator
 
 from bot.service.pricing import partial
 from db import jobs, ledger
-from db.models import Account, Image, Job, JobState, Member, Transfer, TransferKind
-from db.session import Database
-from sandbox.state import State, StoredMessage
-from sandbox.world import BOT_ID
-from tests.faults.stack import WELCOME_CREDITS
+from db.models import Job, JobState, TransferKind
+from tests.faults import decisions
+from tests.faults.evidence import JOB, Evidence, custom_ids
 
 _UNFINISHED = re.compile(r"\(Waiting to start\)|\(\d+%\)")
-_JOB = re.compile(r"job:\w+:(\d+-\d+):")
-_RESULT = re.compile(r"job:variation:(\d+-\d+):1$")
-_FILE = re.compile(r"_(\d+-\d+)\.(png|webp)$")
-
-
-@dataclass(slots=True)
-class Evidence:
-    """Everything that the witnesses say. `seen_by_all` are channels; `stopped`: jobs whose members were told that they
-    stop, and when.
-    """
-
-    rows: dict[str, Job]
-    transfers: Sequence[Transfer]
-    accounts: Mapping[str, Account]
-    images: Mapping[str, set[str]]
-    images_drawn: Mapping[int, int]
-    book_problems: Sequence[str]
-    files: set[str]
-    folders: set[str]
-    messages: list[StoredMessage]
-    seen_by_all: set[str]
-    stopped: Mapping[str, datetime]
-    results: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        self.results.update(job_id for message in self.messages for job_id in _jobs_of(message))
-
-
-async def gather(database: Database, root: Path, state: State, stopped: Mapping[str, datetime]) -> Evidence:
-    async with database.read() as session:
-        rows = {row.id: row for row in await session.scalars(select(Job))}
-        images: dict[str, set[str]] = {}
-        for image in await session.scalars(select(Image)):
-            images.setdefault(image.job_id, set()).add(image.path)
-        transfers = (await session.scalars(select(Transfer))).all()
-        images_drawn = {member.id: member.images_drawn for member in await session.scalars(select(Member))}
-        accounts = {account.id: account for account in await session.scalars(select(Account))}
-        books = await ledger.check_books(session)
-    found = [path for name in ("inputs", "results", "staging") for path in (root / name).rglob("*")]
-    public = [message for one in state.messages.values() for message in one.values() if message.ephemeral_to is None]
-    return Evidence(
-        rows=rows,
-        transfers=transfers,
-        accounts=accounts,
-        images=images,
-        images_drawn=images_drawn,
-        book_problems=books.problems,
-        files={path.relative_to(root).as_posix() for path in found if path.is_file()},
-        folders={path.relative_to(root).as_posix() for path in found if path.is_dir()},
-        messages=[message for message in public if message.author_id == BOT_ID],
-        seen_by_all={channel.id for channel in state.world.guild_channels()},
-        stopped=stopped,
-    )
 
 
 def problems(evidence: Evidence) -> list[str]:
@@ -90,6 +30,7 @@ def problems(evidence: Evidence) -> list[str]:
         *_secrets(evidence),
         *_files(evidence),
         *_stops(evidence),
+        *decisions.problems(evidence),
     ]
 
 
@@ -107,6 +48,8 @@ def _deliveries(evidence: Evidence) -> Iterator[str]:
         wanted = {1} if job.state is JobState.SUCCEEDED and job.delivered_at is not None else {0}
         if job.deleted_at is not None:
             wanted = {0, 1}  # killed before it removed the message: its member can react once more
+        if job.id in evidence.removed or job.member_id < 0:
+            wanted = {0}  # nobody reacts a second time
         if shown not in wanted:
             marks = "delivered" if job.delivered_at else "undeliverable"
             yield f"{job.id} is {job.state} and {marks}; its result is shown {shown} times"
@@ -146,21 +89,23 @@ def _owed(job: Job) -> int | None:
 
 
 def _balances(evidence: Evidence) -> Iterator[str]:
-    """What members have, counted from what their jobs show and not from the ledger."""
+    """What members and the pool have, counted from what jobs show and not from the ledger."""
     spent: Counter[str] = Counter()
     for job in evidence.rows.values():
-        spent[ledger.member_account(job.member_id)] += 0 if job.undeliverable_at else (_owed(job) or 0)
+        spent[job.payer_id or ""] += 0 if job.undeliverable_at else (_owed(job) or 0)
+    had = decisions.given(evidence)
     for account_id, account in evidence.accounts.items():
         if account_id in (ledger.GRANTS, ledger.REVENUE):
             continue
         posted = account.credits_posted - account.debits_posted
-        if posted != WELCOME_CREDITS - spent[account_id] or account.debits_pending:
-            yield f"{account_id} has {posted}, {account.debits_pending} of it pending; it spent {spent[account_id]}"
+        left = 0 if account_id.startswith(decisions.FORMER) else had[account_id] - spent[account_id]
+        if posted != left or account.debits_pending:
+            yield f"{account_id} has {posted}, {account.debits_pending} of it pending; it should have {left}"
     drawn = Counter[int]()
     for job_id, paths in evidence.images.items():
         drawn[evidence.rows[job_id].member_id] += len(paths)
     for member_id, count in evidence.images_drawn.items():
-        if count != drawn[member_id]:
+        if member_id > 0 and count != drawn[member_id]:
             yield f"{member_id} has {drawn[member_id]} pictures and was counted {count}"
     welcomes = Counter(transfer.id for transfer in evidence.transfers if transfer.kind is TransferKind.SINGLE)
     yield from (f"{transfer_id} was made {times} times" for transfer_id, times in welcomes.items() if times > 1)
@@ -176,7 +121,7 @@ def _secrets(evidence: Evidence) -> Iterator[str]:
     """A stealthy job is in a thread of its member's own, and in no channel that others see."""
     stealthy = {job.id for job in evidence.rows.values() if job.stealth}
     for message in evidence.messages:
-        shown = stealthy & {match[1] for custom_id in _custom_ids(message) if (match := _JOB.match(custom_id))}
+        shown = stealthy & {match[1] for custom_id in custom_ids(message) if (match := JOB.match(custom_id))}
         if shown and message.channel_id in evidence.seen_by_all:
             yield f"{', '.join(sorted(shown))} is stealth and shown in {message.channel_id}"
     for job in evidence.rows.values():
@@ -202,18 +147,7 @@ def _files(evidence: Evidence) -> Iterator[str]:
 
 
 def _stops(evidence: Evidence) -> Iterator[str]:
-    for job_id, at in evidence.stopped.items():
+    for job_id, at in evidence.notes.stopped.items():
         job = evidence.rows.get(job_id)
         if job and job.state is JobState.SUCCEEDED and job.started_at and job.started_at > at:
             yield f"{job_id} was drawn anew after its member was told that it stops"
-
-
-def _jobs_of(message: StoredMessage) -> set[str]:
-    """The jobs whose result the message is: by its buttons, or by the name of its picture."""
-    by_buttons = {match[1] for custom_id in _custom_ids(message) if (match := _RESULT.match(custom_id))}
-    names = [attachment.filename for attachment in message.attachments]
-    return by_buttons | {match[1] for name in names if (match := _FILE.search(name))}
-
-
-def _custom_ids(message: StoredMessage) -> set[str]:
-    return {child.get("custom_id", "") for row in message.components for child in row.get("components", [])}

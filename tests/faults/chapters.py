@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from random import Random
 
 from sandbox.world import ADA_ID
+from tests.faults import people
+from tests.faults.admins import DECISIONS, put_right
 from tests.faults.control import NO_ORDER, Order
-from tests.faults.people import DEEDS, MEMBERS
+from tests.faults.people import MEMBERS
 from tests.faults.troubles import DATABASE, ENGINE, FILES, KINDS, NETWORK
 from tests.faults.world import Broken, World
 
+DEEDS = people.DEEDS | DECISIONS
 NONCE_FORGOTTEN_S, TOKEN_DEAD_S = 400, 1000
 ENDS_THE_BOT = ("engine stopped", "engine hangs")
 WEIGHTS = {
@@ -33,8 +36,10 @@ WEIGHTS = {
     "delete": 2,
 }
 WEIGHTS |= {"info": 1, "cancel": 3, "stop": 2, "refused": 1}
+WEIGHTS |= {"offer": 2, "refill": 1, "pool": 2, "ban": 2, "rule": 1, "clear": 2, "report": 3, "leave": 3}
 
-PRESSES = ("upscale", "variation", "reroll")
+UNDER = {"upscale": "upscale", "variation": "variation", "reroll": "reroll", "report": "variation"}
+"""Deeds that need a result, and the button that it has."""
 DRAWING = ("imagine", "repeat", "stealth", "vary", "inpaint")
 CHANCES = {NETWORK: 6, DATABASE: 5, FILES: 6, ENGINE: 1}
 """How many chances for such a trouble one picture gives, at least."""
@@ -64,6 +69,14 @@ SCENES: Mapping[str, Scene] = {
     "stop": Scene("stop"),
     "failure": Scene("vary", trouble="out of memory"),
     "direct message": Scene("refused"),
+    "offer": Scene("offer"),
+    "refill": Scene("refill"),
+    "pool": Scene("pool"),
+    "ban": Scene("ban"),
+    "rule": Scene("rule"),
+    "clear": Scene("clear"),
+    "report": Scene("report", before="imagine"),
+    "leave": Scene("leave"),
 }
 
 
@@ -131,7 +144,7 @@ async def recover(world: World) -> None:
 async def play(world: World, cycle: Cycle, chance: Random) -> list[str]:
     """One cycle, from rest to rest. Returns what came to pass: the end of the bot and the troubles it had."""
     for name, user in cycle.deeds:
-        if name in PRESSES and not world.posts(user, name):
+        if name in UNDER and not world.posts(user, UNDER[name]):
             await DEEDS["imagine"](world, user, chance)
             await world.rest()  # now there is something to press
     if cycle.kind == "start":
@@ -147,10 +160,12 @@ async def play(world: World, cycle: Cycle, chance: Random) -> list[str]:
         world.server.faults.clear()
         await world.living.obey(NO_ORDER)
         await world.rest()  # it must get over it by itself
+        await put_right(world)
         return ["troubled", *had]
     await world.living.kill()
     world.server.clock.advance(cycle.advance_s)
     await recover(world)
+    await put_right(world)
     return ["killed at a point" if died else "killed in the wild", *had]
 
 
@@ -174,6 +189,7 @@ async def take_census(world: World) -> dict[str, Counter[str]]:
         await _perform(world, scene, NO_ORDER)
         await world.rest()
         found[name] = Counter(world.living.points)
+        await put_right(world)
     return found
 
 
@@ -197,6 +213,7 @@ async def kill_at(world: World, scene: str, point: str, nth: int = 1) -> None:
         await world.living.kill()
         world.server.clock.advance(NONCE_FORGOTTEN_S)
         await recover(world)
+        await put_right(world)
     except Broken as broken:
         raise Broken(f"scene {scene!r}, killed at {point!r}, passing {nth}\n{broken}") from None
 

@@ -61,7 +61,7 @@ async def delete(world: World, user: str, chance: Random) -> None:
         return
     message = chance.choice(posts)[0]
     await world.react(user, message, "❌")
-    await _soon(world, lambda: world.server.state.find_message(message.channel_id, message.id) is None)
+    await soon(world, lambda: world.server.state.find_message(message.channel_id, message.id) is None)
 
 
 async def info(world: World, user: str, chance: Random) -> None:
@@ -70,42 +70,42 @@ async def info(world: World, user: str, chance: Random) -> None:
 
 async def cancel(world: World, user: str, chance: Random) -> None:
     """A long job, stopped somewhere between its acceptance and its end."""
-    known = set(_waiting(world, user))
+    known = set(waiting(world, user))
     await world.command(user, "imagine", prompt=f"a slow snail --steps {SLOW_STEPS}")
-    await _soon(world, lambda: _waiting(world, user).keys() - known)
-    if new := sorted((waiting := _waiting(world, user)).keys() - known):
+    await soon(world, lambda: waiting(world, user).keys() - known)
+    if new := sorted((shown := waiting(world, user)).keys() - known):
         await asyncio.sleep(chance.choice((0, 0.02, 0.1)))
-        await world.press(user, *waiting[new[-1]])  # or where it was
+        await world.press(user, *shown[new[-1]])  # or where it was
 
 
 async def stop(world: World, user: str, chance: Random) -> None:
     """A long job, stopped when it shows its progress."""
-    known = set(_waiting(world, user))
+    known = set(waiting(world, user))
     await world.command(user, "imagine", prompt=f"a slow snail --steps {SLOW_STEPS}")
 
     def drawing() -> list[tuple[StoredMessage, str]]:
-        new = [post for custom_id, post in _waiting(world, user).items() if custom_id not in known]
+        new = [post for custom_id, post in waiting(world, user).items() if custom_id not in known]
         return [(message, custom_id) for message, custom_id in new if "%)" in message.content]
 
-    await _soon(world, drawing)
+    await soon(world, drawing)
     if found := drawing():
         await world.press(user, *found[0])
 
 
 async def refused(world: World, user: str, chance: Random) -> None:
     """A job whose result the channel doesn't take: it is sent directly."""
-    known = set(_waiting(world, user))
+    known = set(waiting(world, user))
     await world.command(user, "imagine", prompt="a shy seal --steps 20")
-    await _soon(world, lambda: _waiting(world, user).keys() - known)
+    await soon(world, lambda: waiting(world, user).keys() - known)
     world.server.faults.add(Fault(method="POST", route=MESSAGES, status=403, times=1, code=50013))
 
 
-def _waiting(world: World, user: str) -> dict[str, tuple[StoredMessage, str]]:
+def waiting(world: World, user: str) -> dict[str, tuple[StoredMessage, str]]:
     """The member's messages with a Cancel button, by its custom_id."""
     return {custom_id: (message, custom_id) for message, custom_id in world.posts(user, "cancel")}
 
 
-async def _soon(world: World, condition: Callable[[], object]) -> None:
+async def soon(world: World, condition: Callable[[], object]) -> None:
     """Until it is so, the bot is dead, or it is too late."""
     deadline = time.monotonic() + SOON_S
     while time.monotonic() < deadline and not world.living.gone.is_set() and not condition():  # noqa: ASYNC110

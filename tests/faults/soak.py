@@ -35,6 +35,7 @@ async def soak(cycles: int, seed: str, *, often: int = 1, tell: Callable[[str], 
                     tell(f"sweep: {swept} kills, {time.monotonic() - started:.1f} s")
                 except Broken as found:
                     broken.append(str(found))
+                    tell(f"BROKEN: {found}")
             for number, name in enumerate(chapters):
                 if broken and not keep_on:
                     break

@@ -23,7 +23,8 @@ from tests.faults.world import Broken, World, open_mother, open_world
 SEED = os.environ.get("FAULTS_SEED", "limner")
 CYCLES = int(os.environ.get("FAULTS_CYCLES", "200"))
 
-# Where a job's life touches the outside. Others may join them; without one of these the sweep would prove less.
+# Where a job's life touches the outside, and where people decide something. Others may join them; without one of these
+# the sweep would prove less.
 LANDMARKS = {
     "commit acceptance.submit",
     "commit studio.set_message",
@@ -32,6 +33,21 @@ LANDMARKS = {
     "commit studio.delivered",
     "commit studio.fail",
     "commit studio.delete",
+    "commit confirmation.keep",
+    "commit office.set_confirm_above",
+    "commit office.give_member",
+    "commit office.grant_pool",
+    "commit office.set_payer",
+    "commit moderation.ban",
+    "commit moderation._refuse",
+    "commit queue_desk.cancel_all",
+    "commit reports.file",
+    "commit reports.posted",
+    "commit reports.decide",
+    "commit privacy.request",
+    "commit privacy.step",
+    "commit privacy.removed",
+    "PATCH /webhooks/{id}/{id}/messages/@original",
     "POST /interactions/{id}/{id}/callback",
     "PATCH /channels/{id}/messages/{id}",
     "POST /channels/{id}/messages",
@@ -130,6 +146,35 @@ PLANTED = {
         "C._remove_waiting = nothing",
         ("imagine", "DELETE /channels/{id}/messages/{id} before"),
         "still says",
+    ),
+    "an offer can be confirmed twice": (
+        "from bot.service import acceptance\n"
+        "from db import jobs\n"
+        "async def accepted(session, order):\n"
+        "    return [job for n in (1, 2) if (job := await jobs.get(session, order.job_id(n)))]\n"
+        "acceptance.accepted_before = accepted",
+        ("offer", "PATCH /webhooks/{id}/{id}/messages/@original before"),
+        "still says",
+    ),
+    "a refill comes with every order": (
+        "import secrets\n"
+        "from bot.service import refills\n"
+        "from db import allowances\n"
+        "async def nothing(*_): return None\n"
+        "allowances.get = nothing\n"
+        "refills._id = lambda member, plan, span: f'refill:{member}:{secrets.token_hex()}'",
+        ("refill", "commit studio.delivered before"),
+        "had 2 refills",
+    ),
+    "a ban leaves what waits": (
+        "from bot.service import bans\nasync def nothing(*_, **__): return ()\nbans._cancel_waiting = nothing",
+        ("ban", "commit moderation.ban after"),
+        "was begun after ban",
+    ),
+    "who was forgotten is still in the audits": (
+        "from db import erasure\nerasure._FOLLOWERS = ()",
+        ("leave", "commit privacy.removed before"),
+        "names somebody who is gone",
     ),
 }
 

@@ -7,13 +7,10 @@ import contextlib
 import io
 import json
 import os
-import re
 import shutil
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,7 +21,7 @@ from sqlalchemy import func, select
 
 import sandbox.server
 from db import jobs
-from db.desk_tables import Removal
+from db.desk_tables import Erasure, Removal
 from db.models import Job
 from db.session import Database
 from sandbox.clock import Clock
@@ -32,82 +29,24 @@ from sandbox.interactions import Interaction
 from sandbox.rate_limits import RateLimits
 from sandbox.server import Sandbox
 from sandbox.state import StoredMessage
-from sandbox.world import BOT_ID, GENERAL_ID, GUILD_ID
+from sandbox.world import GENERAL_ID, GUILD_ID, User
 from tests.faults import audit
-from tests.faults.control import NO_ORDER, OBEYED, QUESTION, Order, Pulse
+from tests.faults.control import NO_ORDER, Order
+from tests.faults.evidence import custom_ids, gather
+from tests.faults.life import QUIET_S, BotLife
+from tests.faults.notes import Notes
 from tests.faults.stack import SPEED, Life
-from tests.faults.troubles import KINDS
 
 REPOSITORY = Path(__file__).parents[2]
-QUIET_S = 60.0
-"""How long births, deaths and answers on the control line may take."""
 REST_S = 60.0
 """How long a world may take to calm down; in the bot's time it is twenty minutes."""
 CALM_S = 10.0
 """After that a bot that should have died is killed wherever it is."""
 LOOK_S = 0.02
-_CANCEL = re.compile(r"job:cancel:(\d+-\d+):0$")
 
 
 class Broken(AssertionError):
     """The audit found something, or the world never came to rest."""
-
-
-class BotLife:
-    """One forked process. `points`: those it passed; `troubles`: those it had; `gone` is set when it ended, however."""
-
-    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.pid = pid
-        self.points: list[str] = []
-        self.troubles: list[str] = []
-        self.gone = asyncio.Event()
-        self._heard, self._felt = asyncio.Event(), asyncio.Event()
-        self._pulse: Pulse | None = None
-        self._writer = writer
-        self._listening = asyncio.create_task(self._listen(reader))
-
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionError):
-            while line := await reader.readline():
-                said = line.decode().strip()
-                if said == OBEYED:
-                    self._heard.set()
-                elif pulse := Pulse.read(said):
-                    self._pulse = pulse
-                    self._felt.set()
-                else:
-                    (self.troubles if said in KINDS else self.points).append(said)
-        self._writer.close()
-        self.gone.set()
-
-    async def obey(self, order: Order) -> None:
-        """Returns when the order holds, or the bot is dead."""
-        self._heard.clear()
-        await self._say(order.line(), self._heard)
-        self.points.clear()
-        self.troubles.clear()
-
-    async def pulse(self) -> Pulse | None:
-        """How the bot is; None when it is dead."""
-        self._felt.clear()
-        await self._say(f"{QUESTION}\n".encode(), self._felt)
-        return None if self.gone.is_set() else self._pulse
-
-    async def _say(self, line: bytes, answered: asyncio.Event) -> None:
-        if self.gone.is_set():
-            return
-        self._writer.write(line)
-        waiting = {asyncio.ensure_future(answered.wait()), asyncio.ensure_future(self.gone.wait())}
-        _, left = await asyncio.wait(waiting, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
-        for task in left:
-            task.cancel()
-
-    async def kill(self) -> None:
-        """kill -9, if it still lives."""
-        if not self.gone.is_set():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-        await asyncio.wait_for(self.gone.wait(), QUIET_S)
 
 
 class World:
@@ -120,11 +59,12 @@ class World:
         self.root = root
         self.database = Database(f"sqlite+aiosqlite:///{root / 'limner.db'}")
         self.bot: BotLife | None = None
-        self.stopped: dict[str, datetime] = {}
+        self.notes = Notes(server._interactions._by_id)
+        self.undo: list[tuple[str, dict[str, Any]]] = []
         self._http = http
         self._mother = mother
         self._born: asyncio.Queue[BotLife] = asyncio.Queue()
-        server.state.subscribe(self._notice)
+        server.state.subscribe(self.notes.hear)
 
     # The bot's lives
 
@@ -187,7 +127,7 @@ class World:
             await asyncio.sleep(LOOK_S)  # no event tells that another process is idle
 
     async def problems(self) -> list[str]:
-        return audit.problems(await audit.gather(self.database, self.root, self.server.state, self.stopped))
+        return audit.problems(await gather(self.database, self.root, self.server.state, self.notes))
 
     async def _is_quiet(self) -> bool:
         pulse = await self.living.pulse()
@@ -195,18 +135,14 @@ class World:
             return False
         untold = Job.delivered_at.is_(None) & Job.undeliverable_at.is_(None)
         open_jobs = select(func.count()).select_from(Job).where(Job.state.in_(jobs.ACTIVE) | untold)
-        left = select(func.count()).select_from(Removal)
+        left = [select(func.count()).select_from(table) for table in (Removal, Erasure)]
         async with self.database.read() as session:
-            return (await session.execute(open_jobs)).scalar_one() == (await session.execute(left)).scalar_one() == 0
+            return not any([(await session.execute(counting)).scalar_one() for counting in (open_jobs, *left)])
 
     @property
     def _sequence(self) -> int:
         """Of the last event that was sent to the living bot."""
         return max((one.sequence for one in self.server._gateway._sessions.values() if one.connection), default=0)
-
-    @property
-    def interactions(self) -> list[Interaction]:
-        return list(self.server._interactions._by_id.values())
 
     def _log(self) -> str:
         path = Path(f"{self.root}.log")
@@ -219,50 +155,61 @@ class World:
                 raise Broken(f"{complaint}; {self._log()}")
             await asyncio.sleep(LOOK_S)
 
-    def _notice(self, kind: str, payload: dict[str, Any]) -> None:
-        """Remember which members were told that their job stops."""
-        message = payload.get("message")
-        if isinstance(message, StoredMessage) and message.content.startswith("Stopping"):
-            asked = self.server._interactions.get(message.interaction_id or "")
-            match = _CANCEL.match(str(asked.data.get("custom_id", ""))) if asked else None
-            if match:
-                self.stopped.setdefault(match[1], datetime.now(UTC))
+    # People. They don't wait for answers: a bot that was killed gives none. What they began is its interaction's id.
 
-    # People. They don't wait for answers: a bot that was killed gives none.
-
-    async def command(self, user: str, name: str, files: dict[str, bytes] | None = None, **options: Any) -> None:
+    async def command(self, user: str, name: str, files: dict[str, bytes] | None = None, **options: Any) -> str:
         body = {"user": user, "channel": GENERAL_ID, "command": name, "options": options}
         if not files:
-            await self._post("interactions", json=body)
-            return
+            return await self._post("interactions", json=body)
         form = aiohttp.FormData()
         form.add_field("payload_json", json.dumps(body), content_type="application/json")
         for option, content in files.items():
             form.add_field(option, content, filename=f"{option}.png")
-        await self._post("interactions", data=form)
+        return await self._post("interactions", data=form)
 
-    async def press(self, user: str, message: StoredMessage, custom_id: str) -> None:
+    async def press(self, user: str, message: StoredMessage, custom_id: str) -> str:
         body = {"user": user, "channel": message.channel_id, "message": message.id, "custom_id": custom_id}
-        await self._post("press", json=body)
+        return await self._post("press", json=body)
+
+    async def menu(self, user: str, message: StoredMessage, command: str) -> str:
+        body = {"user": user, "channel": message.channel_id, "message": message.id, "command": command}
+        return await self._post("menu", json=body)
+
+    async def submit(self, user: str, opener: str, **values: str) -> str:
+        """The modal that an interaction of theirs has opened."""
+        return await self._post("modal", json={"user": user, "interaction_id": opener, "values": values})
 
     async def react(self, user: str, message: StoredMessage, emoji: str) -> None:
         body = {"user": user, "channel": message.channel_id, "message": message.id, "emoji": emoji}
         await self._post("reactions", json=body)
 
+    def newcomer(self) -> str:
+        """Somebody joins the guild."""
+        user = User(self.server.state.snowflakes.next(), "dora", "#888888")
+        self.server.state.world.users[user.id] = user
+        return user.id
+
+    def interaction(self, id: str) -> Interaction | None:
+        return self.server._interactions.get(id)
+
     def posts(self, user: str, with_button: str) -> list[tuple[StoredMessage, str]]:
         """Messages of the member's jobs under which such a button hangs, with its custom_id, oldest first."""
-        found: list[tuple[StoredMessage, str]] = []
-        places = [GENERAL_ID, *(thread.id for thread in self.server.state.world.threads())]
-        for message in (one for place in places for one in self.server.state.messages_of(place)):
-            if message.author_id == BOT_ID and f"<@{user}>" in message.content:
-                ids = [child.get("custom_id", "") for row in message.components for child in row["components"]]
-                found += [(message, custom_id) for custom_id in ids if custom_id.startswith(f"job:{with_button}:")]
-        return found
+        found = self.shown(user, f"job:{with_button}:")
+        return [(message, custom_id) for message, custom_id in found if f"<@{user}>" in message.content]
 
-    async def _post(self, path: str, **body: Any) -> None:
+    def shown(self, user: str, button: str) -> list[tuple[StoredMessage, str]]:
+        """Messages under which the user sees a button whose custom_id begins so, with the whole of it, oldest first."""
+        state = self.server.state
+        places = [channel.id for channel in (*state.world.guild_channels(), *state.world.threads())]
+        found = [message for place in places for message in state.messages_of(place, seen_by=user)]
+        pairs = ((message, custom_id) for message in found for custom_id in sorted(custom_ids(message)))
+        return [(message, custom_id) for message, custom_id in pairs if custom_id.startswith(button)]
+
+    async def _post(self, path: str, **body: Any) -> str:
         """A message may be gone, and a button with it, before it is pressed."""
         async with self._http.post(f"{self.server.url}/human/{path}", **body) as response:
             assert response.status in (200, 201, 404, 409), await response.text()
+            return str((await response.json()).get("interaction_id", ""))
 
 
 @contextlib.asynccontextmanager

@@ -328,6 +328,14 @@ async def test_abandoned_job_costs_nothing_and_nobody_is_told(shop: Workshop) ->
     assert (await shop.available(), shop.files()) == (100, [])
 
 
+async def test_abandoned_job_that_was_cancelled_meanwhile_is_not_told_of_for_ever(shop: Workshop) -> None:
+    (ticket,) = await shop.studio.submit(shop.order("a fox"))
+    await shop.studio.cancel(ticket.job.id, member_id=None)
+    await shop.studio.abandon(ticket.job.id, "its waiting message was never posted")
+    assert await shop.studio.undelivered() == []
+    assert await shop.available() == 100
+
+
 async def test_undeliverable_job_is_refunded_once(shop: Workshop) -> None:
     job = await shop.claimed()
     job = await shop.studio.settle(job, shop.drawn(job))
