@@ -45,12 +45,10 @@ def _unended(evidence: Evidence) -> Iterator[str]:
 def _deliveries(evidence: Evidence) -> Iterator[str]:
     for job in evidence.rows.values():
         shown = evidence.results[job.id]
-        wanted = {1} if job.state is JobState.SUCCEEDED and job.delivered_at is not None else {0}
-        if job.deleted_at is not None:
-            wanted = {0, 1}  # killed before it removed the message: its member can react once more
-        if job.id in evidence.removed or job.member_id < 0:
-            wanted = {0}  # nobody reacts a second time
-        if shown not in wanted:
+        wanted = int(job.state is JobState.SUCCEEDED and job.delivered_at is not None)
+        if job.deleted_at is not None or job.member_id < 0:
+            wanted = 0
+        if shown != wanted:
             marks = "delivered" if job.delivered_at else "undeliverable"
             yield f"{job.id} is {job.state} and {marks}; its result is shown {shown} times"
     for job_id in evidence.results.keys() - evidence.rows.keys():

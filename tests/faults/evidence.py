@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from db import ledger
 from db.models import Account, Image, Job, Member, Transfer
-from db.moderation_tables import Audit, Report, ReportState
+from db.moderation_tables import Audit
 from db.plan_tables import Offer
 from db.session import Database
 from sandbox.state import State, StoredMessage
@@ -27,8 +27,8 @@ _FILE = re.compile(r"_(\d+-\d+)\.(png|webp)$")
 
 @dataclass(slots=True)
 class Evidence:
-    """`seen_by_all` are channels; `people`: how many have ever been here; `removed`: jobs whose pictures moderators
-    have deleted; `naming`: what the database still says of those who are gone.
+    """`seen_by_all` are channels; `people`: how many have ever been here; `naming`: what the database still says of who
+    is gone.
     """
 
     rows: dict[str, Job]
@@ -38,7 +38,6 @@ class Evidence:
     images_drawn: Mapping[int, int]
     offers: set[str]
     decisions: Sequence[Audit]
-    removed: set[str]
     naming: Sequence[str]
     book_problems: Sequence[str]
     files: set[str]
@@ -64,8 +63,6 @@ async def gather(database: Database, root: Path, state: State, notes: Notes) -> 
         accounts = {account.id: account for account in await session.scalars(select(Account))}
         offers = {str(offer_id) for offer_id in await session.scalars(select(Offer.id))}
         decisions = (await session.scalars(select(Audit).order_by(Audit.created_at))).all()
-        deleted = select(Report.job_id).where(Report.state == ReportState.DELETED.value)
-        removed = set(await session.scalars(deleted))
         books = await ledger.check_books(session)
     found = [path for name in ("inputs", "results", "staging") for path in (root / name).rglob("*")]
     public = [message for one in state.messages.values() for message in one.values() if message.ephemeral_to is None]
@@ -77,7 +74,6 @@ async def gather(database: Database, root: Path, state: State, notes: Notes) -> 
         images_drawn=images_drawn,
         offers=offers,
         decisions=decisions,
-        removed=removed,
         naming=_naming(root / "limner.db", notes.gone),
         book_problems=books.problems,
         files={path.relative_to(root).as_posix() for path in found if path.is_file()},
