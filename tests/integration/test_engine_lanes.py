@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from generation.engine.hub import elsewhere
 from generation.engine.knee import Knee, Knees
 from generation.engine.request import Request
 from generation.engine.thread import EngineThread
-from generation.engine.watchdog import Watchdog
+from generation.engine.watchdog import Watch
 from generation.recipe import Lane
 from tests.integration.test_engine import Story, UNet2DConditionModel
 
@@ -116,7 +117,8 @@ def test_turbo_goes_before_fast_and_fast_before_relaxed() -> None:
 
 @pytest.fixture
 def thread() -> Iterator[EngineThread]:
-    thread = EngineThread(compiles=False, watchdog=Watchdog(60), refuse=lambda reason: None, ended=lambda reason: None)
+    watch = Watch(60, time.monotonic)
+    thread = EngineThread(compiles=False, watch=watch.over, refuse=lambda reason: None, ended=lambda reason: None)
     thread.start()
     yield thread
     thread.stop()
