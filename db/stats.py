@@ -78,12 +78,13 @@ class WaitCount:
 
 @dataclass(frozen=True, slots=True)
 class CreditsDay:
-    """Credits on a day: paid for jobs, given back for jobs, and given by admins and welcomes."""
+    """Credits on a day: paid for jobs, given back for jobs, given by admins, plans and welcomes, taken from these."""
 
     day: date
     spent: int
     refunded: int
     granted: int
+    taken_back: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,10 @@ async def credits(session: AsyncSession, *, since: datetime, until: datetime) ->
     spent = await _moved(session, since, until, Transfer.credit_account_id, REVENUE)
     refunded = await _moved(session, since, until, Transfer.debit_account_id, REVENUE)
     granted = await _moved(session, since, until, Transfer.debit_account_id, GRANTS)
-    days = sorted(spent.keys() | refunded.keys() | granted.keys())
-    return [
-        CreditsDay(_moment(day).date(), spent.get(day, 0), refunded.get(day, 0), granted.get(day, 0)) for day in days
-    ]
+    taken_back = await _moved(session, since, until, Transfer.credit_account_id, GRANTS)
+    kinds = spent, refunded, granted, taken_back
+    days = sorted(set().union(*kinds))
+    return [CreditsDay(_moment(day).date(), *(kind.get(day, 0) for kind in kinds)) for day in days]
 
 
 async def totals(session: AsyncSession, *, since: datetime, until: datetime) -> Totals:

@@ -40,6 +40,16 @@ class Pool(AdminGroup, name="pool", description="Credits that belong to the serv
             text += " Members still pay: `/admin pool mode` changes that."
         await reply(interaction, text)
 
+    @app_commands.command(name="take", description="Take credits out of the server's pool, say after a mistyped grant")
+    @app_commands.describe(amount="How many credits; no more than the pool has available")
+    async def take(self, interaction: discord.Interaction[Limner], amount: app_commands.Range[int, 1]) -> None:
+        office = interaction.client.studio.office
+        taking = office.take_from_pool(require_admin(interaction), amount, **decided(interaction, "pool"))
+        view = await in_time(interaction, taking)
+        await reply(
+            interaction, f"Took **{amount}** credits from the pool, which now has **{view.balance.available}**."
+        )
+
     @app_commands.command(name="show", description="Show the server's pool and who pays")
     async def show(self, interaction: discord.Interaction[Limner]) -> None:
         view = await in_time(interaction, interaction.client.studio.office.pool(require_admin(interaction)))

@@ -53,8 +53,9 @@ def _embed(overview: Overview, days: int) -> discord.Embed:
     embed.add_field(name="Waits", value=waited)
     embed.add_field(name="Members", value=str(totals.members))
     embed.add_field(name="Device time", value=span(totals.device_ms / 1000))
-    sums = {name: sum(getattr(day, name) for day in overview.credits) for name in ("spent", "refunded", "granted")}
-    moved = f"{sums['spent']} spent · {sums['refunded']} refunded · {sums['granted']} granted"
+    kinds = ("spent", "refunded", "granted", "taken_back")
+    sums = {kind: sum(getattr(day, kind) for day in overview.credits) for kind in kinds}
+    moved = " · ".join(f"{total} {kind.replace('_', ' ')}" for kind, total in sums.items())
     embed.add_field(name="Credits", value=moved, inline=False)
     embed.set_footer(text="Times are UTC. Upscales count as jobs, but not in waits.")
     return embed

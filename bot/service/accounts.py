@@ -39,6 +39,17 @@ def check_amount(amount: int) -> None:
         raise InvalidParameter(f"`amount` must be a whole number from 1 to {ledger.MAX_AMOUNT}, not {amount}.")
 
 
+def too_much(whose: str, amount: int, available: int) -> InvalidParameter:
+    """The refusal to take more than the member or the pool has."""
+    if available == 0:
+        return InvalidParameter(
+            f"The {whose} has no credits available, so none can be taken. Reserved ones stay with their jobs."
+        )
+    return InvalidParameter(
+        f"The {whose} has {available} credits available, so {amount} can't be taken. Take {available} or less."
+    )
+
+
 class Accounts:
     """`welcome_credits` go to every new member, once."""
 
@@ -120,7 +131,7 @@ class Accounts:
             try:
                 await corrections.take(session, id=id, member_id=member_id, amount=amount, now=now)
             except InsufficientBalance as short:
-                raise InvalidParameter(_too_much(amount, short.available)) from None
+                raise too_much("member", amount, short.available) from None
             available = (await ledger.balance(session, ledger.member_account(member_id))).available
             reason = f"{amount} credits"
             await audits.add(session, id, "take", now=now, actor_id=by, member_id=member_id, reason=reason)
@@ -163,9 +174,3 @@ class Accounts:
         plan = await plans.of(session, member_id, guild_id, role_ids)
         await refills.refill(session, member_id, plan, now=now)
         return plan
-
-
-def _too_much(amount: int, available: int) -> str:
-    if available == 0:
-        return "The member has no credits available, so none can be taken. Reserved ones stay with their jobs."
-    return f"The member has {available} credits available, so {amount} can't be taken. Take {available} or less."

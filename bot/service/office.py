@@ -14,11 +14,12 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bot.service import settlement
-from bot.service.accounts import check_amount
+from bot.service.accounts import check_amount, too_much
 from bot.service.errors import InvalidParameter, quoted
 from bot.service.limits import MAX_PLANS, MAX_QUEUE_LIMITS, MAX_WAITING
 from bot.service.plan_fields import NO_PLAN, PlanFields, changed, check_key, fresh, in_words
 from db import audits, catalogue, guilds, ledger, plans
+from db.errors import InsufficientBalance
 from db.ledger import Balance
 from db.plan_tables import Payer, Plan, PlanRole, QueueLimit
 from db.session import Database
@@ -127,6 +128,23 @@ class Office:
                 session, id, "pool grant", now=self._clock(), guild_id=guild_id, actor_id=by, reason=f"{amount} credits"
             )
         log.info("%d granted %d credits to the pool of %d (%s)", by, amount, guild_id, id)
+        return view
+
+    async def take_from_pool(self, guild_id: int, amount: int, *, by: int, id: str) -> PoolView:
+        """Take credits out of the pool again, reserved ones never; `id` makes a retry harmless."""
+        check_amount(amount)
+        account_id = ledger.guild_account(guild_id)
+        async with self._database.write() as session:
+            await ledger.ensure_account(session, account_id)
+            try:
+                await ledger.take_back(session, id=id, account_id=account_id, amount=amount, now=self._clock())
+            except InsufficientBalance as short:
+                raise too_much("pool", amount, short.available) from None
+            view = PoolView(await ledger.balance(session, account_id), await guilds.payer(session, guild_id))
+            await audits.add(
+                session, id, "pool take", now=self._clock(), guild_id=guild_id, actor_id=by, reason=f"{amount} credits"
+            )
+        log.info("%d took %d credits from the pool of %d (%s)", by, amount, guild_id, id)
         return view
 
     async def set_payer(self, guild_id: int, payer: Payer, *, by: int, id: str) -> None:

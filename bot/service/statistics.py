@@ -80,4 +80,4 @@ class Statistics:
 def _every_day(credits: Sequence[CreditsDay], first: date, last: date) -> Sequence[CreditsDay]:
     by_day = {one.day: one for one in credits}
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    return [by_day.get(day, CreditsDay(day, 0, 0, 0)) for day in days]
+    return [by_day.get(day, CreditsDay(day, 0, 0, 0, 0)) for day in days]

@@ -72,6 +72,8 @@ async def test_decisions_of_every_kind_are_shown_in_words(front: Front) -> None:
         "plan create": ({"plan": "basic", "credits": 50, "period": "daily"}, "basic: credits 50, period daily"),
         "plan assign": ({"plan": "basic", "role": ADMIN_ROLE_ID}, f"basic to <@&{ADMIN_ROLE_ID}>"),
         "limit set": ({"waiting": 3, "channel": ART_ID}, f"3 waiting in <#{ART_ID}>"),
+        "pool grant": ({"amount": 9}, "9 credits"),
+        "pool take": ({"amount": 4}, "4 credits"),
         "pool mode": ({"payer": "pool"}, "pool"),
         "confirm": ({"above": 8}, "above 8 credits"),
         "queue pause": ({}, "it was open"),

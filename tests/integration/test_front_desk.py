@@ -203,7 +203,7 @@ async def test_stats_answer_with_a_picture_and_numbers(front: Front) -> None:
     assert answer["acknowledged_ms"] < 3000
     shown = fields(answer)
     assert shown["1 job"].startswith("1 finished")
-    assert shown["Credits"] == "4 spent · 0 refunded · 100 granted"
+    assert shown["Credits"] == "4 spent · 0 refunded · 100 granted · 0 taken back"
     embed = answer["messages"][0]["embeds"][0]
     assert embed["image"]["url"]
     async with front.http.get(embed["image"]["url"]) as response:

@@ -127,3 +127,19 @@ async def test_pool_is_granted_once_per_interaction(shop: Workshop) -> None:
         with pytest.raises(InvalidParameter, match="`amount`"):
             await shop.studio.office.grant_pool(GUILD, amount, by=ADA, id="pool:3")
     assert await pool(shop) == (25, 0)
+
+
+async def test_mistyped_grant_is_taken_out_of_the_pool_once(shop: Workshop) -> None:
+    """What is reserved for a job stays with it."""
+    office = shop.studio.office
+    await office.grant_pool(GUILD, 1_000, by=ADA, id="pool:2")
+    await shop.submit(shop.order("a fox"))
+    with pytest.raises(InvalidParameter, match="pool has 1016 credits available, so 1020 can't be taken"):
+        await office.take_from_pool(GUILD, 1_020, by=ADA, id="pool:3")
+    for _ in range(2):
+        view = await office.take_from_pool(GUILD, 1_000, by=ADA, id="pool:4")
+    assert (view.balance.available, view.balance.pending) == (16, 4)
+    with pytest.raises(InvalidParameter, match="`amount`"):
+        await office.take_from_pool(GUILD, 0, by=ADA, id="pool:5")
+    with pytest.raises(InvalidParameter, match="has no credits available"):
+        await office.take_from_pool(OTHER_GUILD, 1, by=ADA, id="pool:6")

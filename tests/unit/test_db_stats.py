@@ -151,13 +151,14 @@ async def test_credits_are_those_counted_one_by_one(database: Database) -> None:
         credits = await stats.credits(session, since=START, until=END)
     for row in rows:
         if START <= row.created_at < END and row.kind in (TransferKind.SINGLE, TransferKind.POST):
-            name = {ledger.REVENUE: "spent"}.get(row.credit_account_id)
+            name = {ledger.REVENUE: "spent", ledger.GRANTS: "taken_back"}.get(row.credit_account_id)
             name = {ledger.REVENUE: "refunded", ledger.GRANTS: "granted"}.get(row.debit_account_id, name)
             if name is not None:
                 expected[day(row.created_at)][name] += row.amount
     assert [one.day for one in credits] == sorted(moment.date() for moment in expected)
     for one, (_, counted) in zip(credits, sorted(expected.items()), strict=True):
-        assert (one.spent, one.refunded, one.granted) == (counted["spent"], counted["refunded"], counted["granted"])
+        assert {name: getattr(one, name) for name in counted} == counted
+        assert one.spent + one.refunded + one.granted + one.taken_back == counted.total()
 
 
 @pytest.mark.sqlite
@@ -177,7 +178,7 @@ async def test_counting_finds_its_range_by_an_index(database: Database) -> None:
         await stats.credits(session, since=START, until=END)
         await stats.totals(session, since=START, until=END)
         event.remove(engine, "before_cursor_execute", note)
-        assert len(statements) == 6
+        assert len(statements) == 7
         for statement, parameters in statements:
             plan = await (await session.connection()).exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
             steps = [str(row[-1]) for row in plan]

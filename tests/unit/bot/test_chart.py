@@ -34,7 +34,7 @@ def overview(
         waits=[Waits(start, 1, *wait) for start, wait in zip(starts, waits, strict=False)],
         wait=None,
         credits=[
-            CreditsDay(first + timedelta(days=i), spent, 0, 2 * spent) for i in range((NOW.date() - first).days + 1)
+            CreditsDay(first + timedelta(days=i), spent, 0, 2 * spent, 0) for i in range((NOW.date() - first).days + 1)
         ],
         totals=Totals(0, 0, 0),
     )
