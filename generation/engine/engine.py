@@ -25,7 +25,7 @@ from generation.engine.hub import Errand, Fiber, Hub, forget_frames
 from generation.engine.knee import Knees
 from generation.engine.order import Order
 from generation.engine.profiling import Profiler
-from generation.engine.request import Request, Status
+from generation.engine.request import LANES, Request, Status
 from generation.engine.stopwatch import Stopwatch
 from generation.errors import Cancelled, EngineStopped
 
@@ -125,9 +125,8 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        """Whether `step` has anything to do; not while all that run only wait for their errands."""
-        at_work = len(self._running) > len(self._errands)
-        return bool(self._waiting) or at_work or any(request.cancelled for request in self._errands)
+        """Whether `step` has anything to do; not while all that run only wait for errands, their own or others'."""
+        return bool(self._waiting or self._answers or self._parked()) or any(one.cancelled for one in self._running)
 
     @property
     def curious(self) -> bool:
@@ -190,12 +189,25 @@ class Engine:
             fiber = self._running[request] = self._hub.start(request.body)
             self._go_on(request, fiber)
 
+    def _parked(self) -> dict[Request, Fiber]:
+        """Who may be given a forward: not those that are away, nor any that would hold up a better lane's.
+
+        Whoever is being encoded is about to want the device. A worse lane's step that begins meanwhile would be the
+        second that it waits for, after the one that was running when it came.
+        """
+        best = min((request.lane_rank for request in self._errands if not request.started), default=len(LANES))
+        return {
+            request: fiber
+            for request, fiber in self._running.items()
+            if not isinstance(fiber.call, Errand) and request.lane_rank <= best
+        }
+
     def _choose(self) -> list[tuple[Request, ForwardCall]]:
         """The request whose turn it is, with everything that can and may ride along, in the same order.
 
         A worse lane's requests ride only where that costs a better one's nothing.
         """
-        parked = {request: fiber for request, fiber in self._running.items() if not isinstance(fiber.call, Errand)}
+        parked = self._parked()
         for request, fiber in parked.items():
             request.work = fiber.call.work
         ranking = self._order.ranking(parked)

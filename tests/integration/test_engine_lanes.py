@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from generation.engine.engine import Engine
-from generation.engine.hub import elsewhere
+from generation.engine.hub import Errand, elsewhere
 from generation.engine.knee import Knee, Knees
 from generation.engine.request import Request
 from generation.engine.thread import EngineThread
@@ -25,13 +25,22 @@ FLAT = ((1, 0.1), (2, 0.1), (4, 0.1), (8, 0.101))  # as a small model on a large
 
 
 class Device:
-    """An engine whose forwards take the seconds that were measured. told: whether the engine knows them."""
+    """An engine whose forwards take the seconds that were measured. told: whether the engine knows them.
 
-    def __init__(self, seconds: tuple[tuple[int, float], ...], *, told: bool = True) -> None:
+    Errands take no time and are made on the tick, unless there is somebody to `send` them to.
+    """
+
+    def __init__(
+        self,
+        seconds: tuple[tuple[int, float], ...],
+        *,
+        told: bool = True,
+        send: Callable[[Request, Errand], None] | None = None,
+    ) -> None:
         self.now = 0.0
         self.during: Callable[[], None] = lambda: None
         self.times = Knees(Knee(WIDE, 1, seconds))
-        self.engine, self.module = Engine(), UNet2DConditionModel()
+        self.engine, self.module = Engine(send), UNet2DConditionModel()
         self.module.fails = self._take
         self.engine.adopt(self.module, knees=self.times if told else Knees(Knee(WIDE, 1)))
 
@@ -103,6 +112,83 @@ def test_relaxed_requests_ride_where_that_costs_nothing() -> None:
 
     assert set(device.module.log[begun:]) == {WIDE}
     assert delay <= 2 * device.times.seconds(WIDE, 1)  # one was running when it came
+
+
+class Encoded(Story):
+    """A request that is encoded elsewhere before its first step, and decoded there after its last."""
+
+    def run(self) -> torch.Tensor:
+        elsewhere(lambda: None)()
+        drawn = super().run()
+        elsewhere(lambda: None)()
+        return drawn
+
+
+class Away(list[tuple[Request, Errand]]):
+    """The errands that nobody has made yet."""
+
+    def send(self, request: Request, errand: Errand) -> None:
+        self.append((request, errand))
+
+    def make(self, engine: Engine) -> None:
+        request, errand = self.pop()
+        engine.deliver(request, errand, errand())
+
+
+def test_no_relaxed_step_begins_while_a_fast_request_is_encoded() -> None:
+    """It would be the second that the fast one waits for."""
+    away = Away()
+    device = Device(STEEP, send=away.send)
+    (relaxed, *_) = device.draw_relaxed()
+    fast = Encoded(device.module, steps=2, rows=2, arrival=9)
+
+    device.engine.submit(fast.request)
+    device.engine.step()
+    assert (len(away), device.module.log) == (1, [WIDE])
+    assert not device.engine.busy  # whoever ticks waits for the errand
+    away.make(device.engine)
+    assert device.engine.busy
+    for _ in range(2):
+        device.engine.step()
+    assert device.module.log == [WIDE, 2, 2]
+    device.engine.step()
+    assert (len(away), device.module.log) == (1, [WIDE, 2, 2, WIDE])  # what is being decoded holds up nobody
+    away.make(device.engine)
+    while device.engine.step():
+        pass
+    fast.assert_finished()
+    relaxed.assert_finished()
+
+
+def test_who_waits_for_a_fast_request_to_be_encoded_can_be_cancelled() -> None:
+    away = Away()
+    device = Device(STEEP, send=away.send)
+    (relaxed, *_) = device.draw_relaxed()
+    fast = Encoded(device.module, steps=2, arrival=9)
+    device.engine.submit(fast.request)
+    device.engine.step()
+
+    relaxed.request.cancelled = True
+    assert device.engine.busy
+    device.engine.step()
+    assert (relaxed.cleaned, device.engine.busy) == (True, False)
+    fast.request.cancelled = True
+    assert device.engine.busy
+    device.engine.step()
+    assert (len(fast.ends), device.module.log) == (1, [WIDE, 6])  # the others go on
+
+
+def test_a_relaxed_request_that_is_encoded_holds_up_nobody() -> None:
+    away = Away()
+    device = Device(STEEP, send=away.send)
+    device.draw_relaxed()
+    for lane in (Lane.RELAX, Lane.FAST):
+        device.engine.submit(Encoded(device.module, steps=2, arrival=9, lane=lane).request)
+    device.engine.step()
+    assert (len(away), device.module.log) == (1, [WIDE])  # the fast one is let in first, and holds up all
+    away.make(device.engine)
+    device.engine.step()
+    assert (len(away), device.module.log) == (1, [WIDE, 1])
 
 
 def test_turbo_goes_before_fast_and_fast_before_relaxed() -> None:
