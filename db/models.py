@@ -31,7 +31,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 REVENUE = "revenue"
 """The account that credits go to when members spend them."""
 GRANTS = "grants"
-"""The account that credits come from; its balance is minus all that was ever granted."""
+"""The account that credits come from; its balance is minus all that was granted and not taken back."""
 SYSTEM_ACCOUNTS = (GRANTS, REVENUE)
 """Opened by the first migration; the only accounts that may go below zero."""
 

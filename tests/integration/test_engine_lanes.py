@@ -189,6 +189,9 @@ def test_a_relaxed_request_that_is_encoded_holds_up_nobody() -> None:
     away.make(device.engine)
     device.engine.step()
     assert (len(away), device.module.log) == (1, [WIDE, 1])
+    for _ in range(2):
+        device.engine.step()
+    assert (len(away), device.module.log) == (2, [WIDE, 1, 1, WIDE])  # the fast one is decoded, the other still away
 
 
 def test_turbo_goes_before_fast_and_fast_before_relaxed() -> None:
